@@ -1,0 +1,427 @@
+"""Classify every window: segmentation with nothing but a classifier (book/sliding_window.ipynb).
+
+A window of P x P pixels around a pixel goes through a small unpadded network and gives that
+pixel's class. Neighbouring windows share almost all their pixels, so one pass of the same weights
+over the whole image gives the same scores for a hundredth of the work; the functions here do it
+both ways. `FullResolutionNet` is the other plain idea: padded 3x3 convolutions that never shrink.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+# Weight layers that share the window between them. Four keep a 63-pixel window trainable without
+# normalisation, which one layer for every two pixels (31 layers of 3x3) would not be.
+DEPTH = 4
+
+
+def kernel_sizes(window: int, stride: int = 1) -> list[int]:
+    """Kernels that take a window to 1x1 once the strided stages have shrunk it.
+
+    Each strided stage is a 3x3 convolution and a 3x3 max pool of stride 2, so it turns n pixels
+    into (n - 3) / 2. What is left is shared between at most `DEPTH` convolutions as evenly as odd
+    kernels allow; only a leftover of even size ends in one even kernel.
+
+    Args:
+        window: side of the window in pixels, odd. Stride 1 takes 1, 3, 5, ...; stride 2 takes
+            5, 7, 9, ...; stride 4 takes 13, 17, 21, ...
+        stride: total stride of the network, 1, 2 or 4.
+
+    Returns:
+        Kernel sizes in pixels of the reduced grid, empty when the stages leave one pixel.
+
+    Raises:
+        ValueError: the window cannot become exactly 1x1, or the stride is not 1, 2 or 4.
+
+    >>> kernel_sizes(9), kernel_sizes(31), kernel_sizes(53, stride=4)
+    ([3, 3, 3, 3], [9, 9, 9, 7], [5, 3, 3, 3])
+    """
+    first_and_step = {1: (1, 2), 2: (5, 2), 4: (13, 4)}
+    if stride not in first_and_step:
+        raise ValueError(f"stride {stride} is not built here: use 1, 2 or 4")
+    first, step = first_and_step[stride]
+    if window < first or (window - first) % step:
+        nearest = max(first, first + round((window - first) / step) * step)
+        raise ValueError(
+            f"a window of {window} pixels does not become 1x1 at stride {stride}: "
+            f"windows {first}, {first + step}, {first + 2 * step}, ... do; use {nearest}"
+        )
+    rest = window
+    for _ in range(stride.bit_length() - 1):
+        rest = (rest - 3) // 2
+    if rest == 1:
+        return [1] if stride == 1 else []
+    pairs = (rest - 1) // 2
+    depth = min(DEPTH, max(pairs, 1))
+    kernels = [1 + 2 * (pairs // depth + (i < pairs % depth)) for i in range(depth)]
+    kernels[-1] += (rest - 1) % 2
+    return kernels
+
+
+class PatchClassifier(nn.Module):
+    """Classify the pixel in the middle of a window, with unpadded convolutions only.
+
+    Nothing in it depends on the size of its input, so a larger image gives a grid of scores, one
+    for each window at every `stride` pixels.
+
+    Shapes: (N, 3, P, P) to (N, K, 1, 1), where P is `window`; (N, 3, H, W) to
+    (N, K, (H - P) // stride + 1, (W - P) // stride + 1).
+
+    Args:
+        window: side P of the window in pixels, odd; see `kernel_sizes` for those that fit.
+        num_classes: K.
+        width: channels of every hidden layer.
+        stride: total stride, 1, 2 or 4. Stride is what makes a large window cheap.
+
+    Raises:
+        ValueError: the window does not fit the stride, or forward is given a smaller image.
+    """
+
+    def __init__(self, window: int, num_classes: int, width: int = 32, stride: int = 1):
+        super().__init__()
+        kernels = kernel_sizes(window, stride)
+        self.window, self.num_classes, self.stride = window, num_classes, stride
+        layers: list[nn.Module] = []
+        channels = 3
+        for _ in range(stride.bit_length() - 1):
+            layers += [nn.Conv2d(channels, width, 3), nn.ReLU(), nn.MaxPool2d(3, stride=2)]
+            channels = width
+        for kernel in kernels:
+            layers += [nn.Conv2d(channels, width, kernel), nn.ReLU()]
+            channels = width
+        layers += [nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, num_classes, 1)]
+        self.layers = nn.Sequential(*layers)
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                # He et al. 2015: torch's default shrinks the signal layer by layer under ReLU.
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.layers[-1].weight, std=0.01)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) float to logits (N, K, h, w), one for each whole window."""
+        H, W = image.shape[-2:]
+        if min(H, W) < self.window:
+            raise ValueError(
+                f"an image of {H}x{W} holds no window of {self.window}x{self.window}: pad it, or "
+                "use SlidingWindow(classifier), which does"
+            )
+        return self.layers(image)
+
+
+def windows(image: Tensor, size: int, stride: int = 1) -> Tensor:
+    """Every size x size window of an image, row by row. Costs size^2 times the image's memory.
+
+    Args:
+        image: (N, C, H, W), padded or not; windows lie wholly inside it.
+        size: side of a window in pixels.
+        stride: pixels from one window to the next.
+
+    Returns:
+        (N, P, C, size, size), P = ((H - size) // stride + 1) * ((W - size) // stride + 1).
+
+    Raises:
+        ValueError: the image is smaller than one window.
+
+    >>> windows(torch.arange(9.0).reshape(1, 1, 3, 3), 2)[0, :, 0, 0, 0].tolist()
+    [0.0, 1.0, 3.0, 4.0]
+    """
+    N, C = image.shape[:2]
+    view = _window_view(image, size, stride)
+    return view.permute(0, 2, 3, 1, 4, 5).reshape(N, -1, C, size, size)
+
+
+def window_chunks(image: Tensor, size: int, chunk: int) -> Iterator[Tensor]:
+    """The windows of `windows(image, size)` at most `chunk` at a time, in bounded memory.
+
+    Args:
+        image: (N, C, H, W).
+        size: side of a window in pixels.
+        chunk: windows held in memory at once.
+
+    Yields:
+        (n, C, size, size) with n <= chunk: image by image, row by row.
+
+    Raises:
+        ValueError: the image is smaller than one window.
+    """
+    view = _window_view(image, size, 1).permute(0, 2, 3, 1, 4, 5)  # a view: no memory yet
+    N, rows, cols = view.shape[:3]
+    for places in torch.arange(N * rows * cols, device=image.device).split(chunk):
+        yield view[places // (rows * cols), places // cols % rows, places % cols]
+
+
+def _window_view(image: Tensor, size: int, stride: int) -> Tensor:
+    """(N, C, H, W) to a view (N, C, rows, cols, size, size)."""
+    H, W = image.shape[-2:]
+    if size < 1 or min(H, W) < size:
+        raise ValueError(f"an image of {H}x{W} holds no window of {size}x{size}: pad it first")
+    return image.unfold(2, size, stride).unfold(3, size, stride)
+
+
+def classify_windows(classifier: PatchClassifier, image: Tensor, chunk: int = 1024) -> Tensor:
+    """One forward pass a window: the slow way, which shares nothing.
+
+    Args:
+        classifier: any total stride; here it only ever sees one window.
+        image: (N, 3, H, W).
+        chunk: windows in one batch; bounds the memory, changes no score.
+
+    Returns:
+        Logits (N, K, H - P + 1, W - P + 1): one for each whole window.
+
+    Raises:
+        ValueError: the image is smaller than one window.
+    """
+    N, _, H, W = image.shape
+    rows, cols = H - classifier.window + 1, W - classifier.window + 1
+    scores = [classifier(batch) for batch in window_chunks(image, classifier.window, chunk)]
+    return torch.cat(scores).reshape(N, rows, cols, -1).permute(0, 3, 1, 2)
+
+
+def dense(classifier: PatchClassifier, image: Tensor) -> Tensor:
+    """One pass over the whole image with the same weights: windows share their work.
+
+    Equal to `classify_windows(classifier, image)[..., ::s, ::s]` at total stride s.
+
+    Args:
+        classifier: unpadded.
+        image: (N, 3, H, W).
+
+    Returns:
+        Logits (N, K, (H - P) // s + 1, (W - P) // s + 1).
+
+    Raises:
+        ValueError: the image is smaller than one window.
+    """
+    return classifier(image)
+
+
+def shift_and_stitch(classifier: PatchClassifier, image: Tensor) -> Tensor:
+    """Every window's score from a strided classifier: s x s shifted passes, interleaved.
+
+    The pass over the image without its first r rows and c columns scores the windows at rows
+    r, r + s, r + 2s, ... and columns c, c + s, ... Exact (Sermanet et al. 2014, section 3;
+    Long et al. 2015, section 3.2).
+
+    Args:
+        classifier: of total stride s.
+        image: (N, 3, H, W).
+
+    Returns:
+        Logits (N, K, H - P + 1, W - P + 1), equal to `classify_windows`.
+
+    Raises:
+        ValueError: the image is smaller than one window.
+    """
+    s, rows, cols = classifier.stride, *(n - classifier.window + 1 for n in image.shape[-2:])
+    first = classifier(image)
+    out = first.new_empty(*first.shape[:2], rows, cols)
+    for r in range(min(s, rows)):
+        for c in range(min(s, cols)):
+            shifted = first if r == c == 0 else classifier(image[..., r:, c:])
+            out[..., r::s, c::s] = shifted
+    return out
+
+
+def reflect_pad(image: Tensor, padding: int) -> Tensor:
+    """Pad by reflection about the border pixels, as often as a tiny image needs.
+
+    Args:
+        image: (N, C, H, W), any H and W from 1 up. torch's own padding refuses padding >= H.
+        padding: pixels added on each side.
+
+    Returns:
+        (N, C, H + 2 * padding, W + 2 * padding).
+
+    >>> reflect_pad(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 2)[0, 0, 2].tolist()
+    [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]
+    """
+    for axis in (2, 3):
+        last = image.shape[axis] - 1
+        place = torch.arange(-padding, last + 1 + padding, device=image.device).abs()
+        place = place % max(2 * last, 1)  # the reflection of a reflection repeats every 2 * last
+        image = image.index_select(axis, torch.minimum(place, 2 * last - place))
+    return image
+
+
+class SlidingWindow(nn.Module):
+    """A patch classifier as a segmentation network: logits at the image's own size.
+
+    Pads by half a window with reflection, so that every pixel has a window of pixels that look
+    like the image; then one dense pass, or shift-and-stitch where the classifier has a stride.
+
+    Args:
+        classifier: its weights are shared, not copied.
+    """
+
+    def __init__(self, classifier: PatchClassifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) float, any H and W, to logits (N, K, H, W)."""
+        return shift_and_stitch(self.classifier, reflect_pad(image, self.classifier.window // 2))
+
+
+def padded_twin(classifier: PatchClassifier) -> PatchClassifier:
+    """A copy with the same weights whose every convolution pads with zeros and keeps the size.
+
+    Args:
+        classifier: of stride 1.
+
+    Returns:
+        A classifier whose forward takes (N, 3, H, W) to (N, K, H, W).
+
+    Raises:
+        ValueError: the classifier has a stride.
+    """
+    if classifier.stride != 1:
+        raise ValueError(
+            f"a padded twin needs stride 1, this classifier has {classifier.stride}: "
+            "build it with stride=1"
+        )
+    twin = copy.deepcopy(classifier)
+    for layer in twin.layers:
+        if isinstance(layer, nn.Conv2d):
+            layer.padding = tuple(k // 2 for k in layer.kernel_size)
+    return twin
+
+
+def border_strip(classifier: PatchClassifier) -> int:
+    """Width in pixels of the border where `differs` is true: (P - k) / 2, k the first kernel.
+
+    The first layer sees zeros outside the image either way. Every later layer sees zeros in the
+    twin, but what the first layer made of the padding (its bias, at least) in the other.
+
+    Raises:
+        ValueError: the classifier has a stride.
+
+    >>> border_strip(PatchClassifier(9, num_classes=2)), border_strip(PatchClassifier(3, 2))
+    (3, 0)
+    """
+    if classifier.stride != 1:
+        raise ValueError(f"needs stride 1, this classifier has {classifier.stride}")
+    return (classifier.window - classifier.layers[0].kernel_size[0]) // 2
+
+
+def differs(classifier: PatchClassifier, image: Tensor, tolerance: float = 1e-9) -> Tensor:
+    """Where zero padding in each layer changes the score of a window padded once.
+
+    Args:
+        classifier: of stride 1. Use float64: float32 rounding is above the default tolerance.
+        image: (N, 3, H, W).
+        tolerance: largest absolute difference of a logit that still counts as equal.
+
+    Returns:
+        (N, H, W) bool: True in a strip of `border_strip(classifier)` pixels along the border.
+
+    Raises:
+        ValueError: the classifier has a stride.
+    """
+    half = classifier.window // 2
+    once = dense(classifier, nn.functional.pad(image, (half,) * 4))
+    every_layer = padded_twin(classifier).layers(image)
+    return (once - every_layer).abs().amax(1) > tolerance
+
+
+def shared_fraction(window: int, offset: tuple[int, int]) -> float:
+    """Fraction of a window's pixels that its neighbour at `offset` (rows, cols) holds too.
+
+    Args:
+        window: side in pixels.
+        offset: whole pixels down and right, of either sign.
+
+    >>> shared_fraction(31, (0, 1)), shared_fraction(3, (1, -1)), shared_fraction(3, (0, 3))
+    (0.967741935483871, 0.4444444444444444, 0.0)
+    """
+    rows, cols = (max(0, window - abs(step)) for step in offset)
+    return rows * cols / window**2
+
+
+def pass_multiply_adds(classifier: PatchClassifier, size: tuple[int, int]) -> list[int]:
+    """Multiply-adds of one forward pass, convolution by convolution.
+
+    A convolution costs k * k * in * out for each pixel that it puts out; pooling and ReLU cost no
+    multiply-adds.
+
+    Args:
+        classifier: the network.
+        size: (H, W) of its input in pixels, at least one window.
+
+    Returns:
+        One number for each convolution, first to last.
+    """
+    H, W = size
+    costs = []
+    for layer in classifier.layers:
+        if isinstance(layer, nn.Conv2d):
+            (k, _), s = layer.kernel_size, 1
+        elif isinstance(layer, nn.MaxPool2d):
+            k, s = layer.kernel_size, layer.stride
+        else:
+            continue
+        H, W = (H - k) // s + 1, (W - k) // s + 1
+        if isinstance(layer, nn.Conv2d):
+            costs.append(H * W * k * k * layer.in_channels * layer.out_channels)
+    return costs
+
+
+def predicted_ratio(classifier: PatchClassifier, size: tuple[int, int]) -> float:
+    """Multiply-adds of one window a pixel over those of the passes that share their work.
+
+    The sharing way is one dense pass at stride 1, and the s * s passes of shift-and-stitch at
+    stride s: both give the score of every window.
+
+    Args:
+        classifier: the network.
+        size: (H, W) in pixels of the image as given to it, with any padding already added.
+
+    Returns:
+        How many times more the slow way computes. It tends to the mean of (side of a layer's
+        output within one window)^2, weighted by the layers' cost, as the image grows.
+    """
+    P, s = classifier.window, classifier.stride
+    rows, cols = size[0] - P + 1, size[1] - P + 1
+    slow = rows * cols * sum(pass_multiply_adds(classifier, (P, P)))
+    shared = sum(
+        sum(pass_multiply_adds(classifier, (size[0] - r, size[1] - c)))
+        for r in range(min(s, rows))
+        for c in range(min(s, cols))
+    )
+    return slow / shared
+
+
+class FullResolutionNet(nn.Module):
+    """Padded 3x3 convolutions that keep every pixel: no stride, no pooling, no dilation.
+
+    Simple and expensive: each layer costs 9 * in * out multiply-adds for every pixel, and its
+    output waits in memory at full size for the backward pass.
+
+    Shapes: (N, 3, H, W) to (N, K, H, W), any H and W.
+
+    Args:
+        num_classes: K.
+        widths: channels of each 3x3 layer; a pixel sees 2 * len(widths) + 1 pixels across.
+
+    Raises:
+        ValueError: no widths.
+    """
+
+    def __init__(self, num_classes: int, widths: tuple[int, ...] = (32, 32, 64, 64)):
+        super().__init__()
+        if not widths:
+            raise ValueError("widths is empty: give the channels of one 3x3 layer at least")
+        self.num_classes, self.widths = num_classes, tuple(widths)
+        layers: list[nn.Module] = []
+        for before, after in zip((3, *widths), widths, strict=False):
+            # No bias: the batch norm that follows would take it away again.
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], num_classes, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) float to logits (N, K, H, W)."""
+        return self.layers(image)
