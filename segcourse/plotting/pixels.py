@@ -1,0 +1,163 @@
+"""Labels as pixels: colour a label map, lay it over its image (every chapter).
+
+Arrays in, new uint8 arrays out, no drawing library. Void is hatched in two greys, because a
+plain grey is a class colour in some data sets (CamVid's sky).
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from segcourse.labels import IGNORE, Classes
+
+VOID_DARK, VOID_LIGHT = 110, 215
+
+
+def as_array(x: object) -> np.ndarray:
+    """A NumPy array from an array, nested numbers, or a tensor on any device, detached."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu().numpy()
+    return np.asarray(x)
+
+
+def as_picture(image: object) -> np.ndarray:
+    """Bring an image to (H, W, 3) uint8.
+
+    Args:
+        image: uint8, (3, H, W) or (H, W, 3). Where both readings fit, a tensor is taken as
+            (3, H, W) and an array as (H, W, 3).
+
+    Raises:
+        TypeError: not uint8.
+        ValueError: neither layout fits.
+    """
+    array = as_array(image)
+    if array.dtype != np.uint8:
+        raise TypeError(
+            f"the image is {array.dtype}, uint8 in 0..255 is needed: "
+            "for floats in 0..1, (image * 255).round() as uint8"
+        )
+    first, last = (array.ndim == 3 and array.shape[i] == 3 for i in (0, 2))
+    if first and (not last or hasattr(image, "detach")):
+        return array.transpose(1, 2, 0)
+    if last:
+        return array
+    raise ValueError(
+        f"the image has shape {array.shape}, (3, H, W) or (H, W, 3) is needed: "
+        "take one image of a batch, or repeat a grey one three times"
+    )
+
+
+def as_labels(labels: object, classes: Classes) -> np.ndarray:
+    """Bring labels to an (H, W) integer array and check them against the classes.
+
+    Raises:
+        TypeError: not integers.
+        ValueError: not two-dimensional, or a label that is neither a class nor void.
+    """
+    array = as_array(labels)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"the labels are {array.dtype}, integers are needed: argmax scores first")
+    if array.ndim != 2:
+        raise ValueError(
+            f"the labels have shape {array.shape}, (H, W) is needed: take one map of a batch"
+        )
+    wrong = array[(array != IGNORE) & ((array < 0) | (array >= len(classes)))]
+    if wrong.size:
+        raise ValueError(
+            f"labels hold {wrong[0]} at {np.count_nonzero(array == wrong[0])} pixels, outside "
+            f"0..{len(classes) - 1}: pass the classes of this data set or map the label to {IGNORE}"
+        )
+    return array
+
+
+def color_labels(labels: object, classes: Classes) -> np.ndarray:
+    """Each label in its class colour, void in diagonal hatching.
+
+    Args:
+        labels: (H, W) integers in 0..K-1, or IGNORE.
+        classes: names and palette.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        TypeError, ValueError: see `as_labels`.
+    """
+    index = as_labels(labels, classes)
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(classes)] = classes.palette
+    colours = table[index]
+    rows, cols = np.indices(index.shape)
+    hatch = np.where((rows + cols) % 4 < 2, VOID_DARK, VOID_LIGHT).astype(np.uint8)
+    void = index == IGNORE
+    colours[void] = hatch[void][:, None]
+    return colours
+
+
+def overlay(image: object, labels: object, classes: Classes, alpha: float = 0.6) -> np.ndarray:
+    """Lay coloured labels over their image.
+
+    Args:
+        image: uint8, (3, H, W) or (H, W, 3).
+        labels: (H, W) integers in 0..K-1, or IGNORE.
+        classes: names and palette.
+        alpha: share of the label's colour, 0 to 1. At 1 the colours are exact, at 0 the image is.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        TypeError: image not uint8, labels not integers.
+        ValueError: shapes that do not go together, alpha outside 0..1, labels outside the classes.
+
+    >>> from segcourse.labels import Classes
+    >>> two = Classes(("ground", "disc"), ((200, 200, 200), (0, 0, 255)))
+    >>> overlay(np.zeros((1, 2, 3), np.uint8), [[0, 1]], two, alpha=0.5)[0].tolist()
+    [[100, 100, 100], [0, 0, 128]]
+    """
+    picture, colours = as_picture(image), color_labels(labels, classes)
+    if picture.shape != colours.shape:
+        raise ValueError(
+            f"the image is {picture.shape[:2]} and the labels are {colours.shape[:2]}: "
+            "resize one to the other (labels by nearest neighbour)"
+        )
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}, it is a share: give a number from 0 to 1")
+    # In float64 and rounded, so that the ends are exact.
+    return np.rint((1 - alpha) * picture + alpha * colours).astype(np.uint8)
+
+
+def present_classes(*labels: object, classes: Classes) -> list[int]:
+    """Indices that occur in any of the label maps, in order, void last.
+
+    Args:
+        labels: (H, W) integers each.
+        classes: what the indices mean.
+
+    Raises:
+        TypeError, ValueError: see `as_labels`.
+    """
+    found = {int(i) for one in labels for i in np.unique(as_labels(one, classes))}
+    return sorted(found - {IGNORE}) + sorted(found & {IGNORE})
+
+
+def class_names(indices: Iterable[int], classes: Classes) -> list[str]:
+    """Legend texts: "3 triangle" for a class, "void" for IGNORE."""
+    return ["void" if i == IGNORE else f"{i} {classes.names[i]}" for i in indices]
+
+
+def deepest_pixel(mask: np.ndarray) -> tuple[int, int, int]:
+    """The pixel farthest from the mask's edge, to write a number on: (row, col, depth in px).
+
+    Args:
+        mask: (H, W) bool, at least one True.
+    """
+    depth = 0
+    while mask.any():
+        last, depth = mask, depth + 1
+        padded = np.pad(mask, 1)
+        mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    candidates = np.argwhere(last)
+    row, col = candidates[len(candidates) // 2]
+    return int(row), int(col), depth
