@@ -5,16 +5,32 @@ the first page that uses them. A run can be killed at any moment and resumed: on
 with the same weights to the bit.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import Protocol
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
 
-from segcourse.config import Config
+from segcourse import checkpoints, distributed, metrics, optim
+from segcourse.config import Config, differences
+from segcourse.errors import DataError, UsageError
+from segcourse.labels import check_labels
+from segcourse.records import RunLog, plain
 
-__all__ = ["Batches", "Config", "History", "evaluate", "fit"]
+__all__ = ["Batches", "Config", "DivergedError", "History", "evaluate", "fit"]
+
+LOG_EVERY = 10
+"""Steps between log lines; reading the loss at every step would make a GPU wait at every step."""
 
 
 class Batches(Protocol):
@@ -23,16 +39,27 @@ class Batches(Protocol):
     steps_per_epoch: int
     images_per_batch: int
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
-        """This process's part of a step: images (n, 3, h, w) normalised, labels (n, h, w)."""
+    def stream(
+        self, start_step: int, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's parts of the steps from `start_step` on, without end.
+
+        Yields:
+            images (n, 3, h, w) float, normalised, and labels (n, h, w) int64, where n is
+            images_per_batch / world.
+        """
+
+
+class DivergedError(UsageError):
+    """The loss or the weights became nan or infinite: the run stopped, its checkpoints are good."""
 
 
 @dataclass(frozen=True)
 class History:
     """What a run measured.
 
-    curve: one dict a log line, in order of the steps: `step` and `loss`, `lr` and
-        `images_per_second`, or after an evaluation `step` and `miou`, `pixel_accuracy`, `iou`.
+    curve: one dict a log line, in order of the steps: `step`, `loss` (mean since the line before),
+        `lr` and `images_per_second`; after an evaluation `step`, `miou`, `pixel_accuracy`, `iou`.
     steps: optimizer steps taken in all, those before a resume included.
     best_step, best_miou: the evaluation with the highest mean IoU; None where there was none.
     seconds: wall clock of this call.
@@ -69,24 +96,159 @@ def fit(
         config: the run; data, root, model, crop and such are for the caller who built the rest.
         model: (N, 3, H, W) to (N, K, H, W), on any device; it is moved to the run's.
         batches: the stream of global batches.
-        out: folder for checkpoints, log.jsonl and TensorBoard; None writes nothing.
-        loss: (logits, labels) to a scalar, the mean over labelled pixels.
+        out: folder for checkpoints, log.jsonl and TensorBoard; None writes nothing. Of several
+            processes only the first writes; all read it when they resume.
+        loss: (logits, labels) of the whole batch to a scalar, the mean over labelled pixels.
         evaluate: (dense model) to a (K, K) confusion matrix, as
             `partial(training.evaluate, source=..., num_classes=...)`; None: no evaluation.
         as_dense: what turns the trained model into one that meets the model contract.
         resume: go on from the last good checkpoint in `out`.
 
     Returns:
-        The run's history; with `config.ema` the model holds the averaged weights at the end.
+        The run's history. With `config.ema` the model holds the averaged weights at the end.
 
     Raises:
-        UsageError: `out` already holds a run, or `resume` finds none or one with another
-            configuration; the device is not there or has no bf16.
-        ArithmeticError: the loss became nan or infinite.
+        UsageError: `out` already holds a run; `resume` finds none, or one with another
+            configuration; the device is not there or has no bf16; the batch does not divide
+            among the processes.
+        DivergedError: the loss or the weights became nan or infinite.
+        DataError: every checkpoint is damaged.
+        ValueError: logits and labels do not fit each other.
     """
-    raise NotImplementedError
+    started = perf_counter()
+    out = None if out is None else Path(out)
+    with contextlib.ExitStack() as stack:
+        device = stack.enter_context(distributed.processes(config.device))
+        gpus = [device.index] if device.type == "cuda" else []
+        stack.enter_context(torch.random.fork_rng(devices=gpus))  # the caller's random state stays
+        rank, world = distributed.rank(), distributed.world()
+        distributed.check_precision(config.precision, device)
+        if batches.images_per_batch % world:
+            raise UsageError(
+                f"a batch of {batches.images_per_batch} does not divide among {world} processes: "
+                f"give a batch that is a multiple of {world}"
+            )
+        bf16 = config.precision == "bf16"
+        layout = torch.channels_last if config.channels_last else torch.preserve_format
+
+        model.to(device, memory_format=layout)
+        averaged = None
+        if config.ema:
+            average = get_ema_multi_avg_fn(config.ema)
+            averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        optimizer = optim.optimizer(config, model)
+        schedule = optim.schedule(config, optimizer)
+
+        first, saved = 0, None
+        if out is not None:
+            saved = distributed.from_first(lambda: _open(out, config, resume))
+        if saved is not None:
+            first = saved.step
+            _restore(saved, model, averaged, optimizer, schedule)
+        log = RunLog(out if rank == 0 else None, first)
+        stack.callback(log.close)
+
+        net = distributed.wrap(model, device)
+        if config.compile:
+            net = torch.compile(net)
+        dense = as_dense(model if averaged is None else averaged.module)
+        bar = _bar(config.steps, first, rank)
+        stack.callback(bar.close)
+
+        model.train()
+        stream = batches.stream(first, rank, world)
+        pending: list[Tensor] = []  # losses not yet read from the device
+        spent, clock = 0.0, perf_counter()  # seconds of training, without evaluations
+        for step in range(first, config.steps):
+            _seed_step(device, config.seed, step, rank)
+            images, labels = next(stream)
+            images = images.to(device, memory_format=layout, non_blocking=True)  # (n, 3, h, w)
+            labels = labels.to(device, non_blocking=True)  # (n, h, w)
+
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                logits = net(images)  # (n, K, h, w)
+            if step == first:
+                _check_fit(logits, labels)
+            # A softmax over thousands of pixels needs float32, whatever the network computes in.
+            logits = logits.float() if bf16 else logits
+            value = loss(*distributed.whole_batch(logits, labels))
+            optimizer.zero_grad()
+            (value * world).backward()  # times world, since gradients are averaged over processes
+            if config.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            rate = schedule.get_last_lr()[0]
+            schedule.step()
+            if averaged is not None:
+                averaged.update_parameters(model)
+
+            done = step + 1
+            pending.append(value.detach())
+            bar.update()
+            evaluates = evaluate is not None and _due(done, config.eval_every, config.steps)
+            saves = _due(done, config.checkpoint_every, config.steps)
+            if not (evaluates or saves or _due(done, LOG_EVERY, config.steps)):
+                continue
+
+            losses = torch.stack(pending).tolist()  # waits for the device
+            pending.clear()
+            for i, number in enumerate(losses):
+                if not math.isfinite(number):
+                    wrong = done - len(losses) + i
+                    raise _diverged(f"the loss is {number}", wrong, config, out)
+            took = perf_counter() - clock
+            spent += took
+            speed = len(losses) * batches.images_per_batch / took
+            log.write(step=done, loss=sum(losses) / len(losses), lr=rate, images_per_second=speed)
+
+            score = None
+            if evaluates:
+                cm = evaluate(dense)  # (K, K), the same in every process
+                score = plain(metrics.mean_iou(cm))
+                improves = score is not None and score > _best(log.lines)[1]
+                log.write(
+                    step=done,
+                    miou=score,
+                    pixel_accuracy=metrics.pixel_accuracy(cm),
+                    iou=metrics.iou(cm),
+                )
+                saves = saves or improves
+            bar.set_postfix(_postfix(log.lines), refresh=False)
+            if saves and out is not None and rank == 0:
+                # A finite loss may have been followed by an update that was not.
+                if not all(p.isfinite().all() for p in model.parameters()):
+                    raise _diverged("a weight is nan or infinite", step, config, out)
+                log.sync()
+                state = {
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "averaged": 0 if averaged is None else int(averaged.n_averaged),
+                }
+                checkpoints.save(
+                    out / "checkpoints",
+                    done,
+                    model,
+                    None if averaged is None else averaged.module,
+                    state,
+                    asdict(config),
+                    score,
+                )
+            clock = perf_counter()
+
+        if averaged is not None:
+            model.load_state_dict(averaged.module.state_dict())
+        best_step, best_miou = _best(log.lines)
+        return History(
+            curve=log.lines,
+            steps=config.steps,
+            best_step=best_step,
+            best_miou=best_miou if best_step is not None else None,
+            seconds=perf_counter() - started,
+            images_per_second=(config.steps - first) * batches.images_per_batch / max(spent, 1e-9),
+        )
 
 
+@torch.no_grad()
 def evaluate(
     model: nn.Module,
     source: Iterable[tuple[Tensor, Tensor]],
@@ -105,5 +267,129 @@ def evaluate(
 
     Returns:
         (K, K) int64 pixel counts: rows are truth, columns prediction; void is left out.
+
+    Raises:
+        ValueError: logits do not have K classes or the labels' size, or a label is outside 0..K-1.
     """
-    raise NotImplementedError
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    cm = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        for images, labels in islice(source, distributed.rank(), None, distributed.world()):
+            images, labels = images.to(device), labels.to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                logits = model(images)  # (N, K, H, W)
+            if logits.shape[1] != num_classes:
+                raise ValueError(
+                    f"the model gives {logits.shape[1]} classes and the set has {num_classes}: "
+                    "build the model for this set"
+                )
+            cm += metrics.confusion_matrix(logits.argmax(1), labels, num_classes)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return distributed.total(cm)
+
+
+def _open(out: Path, config: Config, resume: bool) -> checkpoints.Checkpoint | None:
+    """Claim the folder for a new run, or find where a run in it goes on; None: from the start."""
+    file = out / "config.json"
+    holds_run = file.exists() or (out / "checkpoints").exists()
+    if holds_run and not resume:
+        raise UsageError(
+            f"{out} already holds a run: give --resume (resume=True) to go on with it, or another "
+            "folder to keep both"
+        )
+    if resume and not file.exists():
+        raise UsageError(
+            f"{out} holds no run to resume: give the folder of one, or start without --resume"
+        )
+    if not resume:
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_bytes(file, json.dumps(asdict(config), indent=1).encode())
+        return None
+    try:
+        changed = differences(json.loads(file.read_bytes()), config)
+    except ValueError as error:
+        raise DataError(
+            f"{file} is damaged ({error}): restore it, or start a new run in another folder"
+        ) from error
+    if changed:
+        raise UsageError(
+            f"{out} was started with another configuration ({'; '.join(changed)}): resume with "
+            "the values that it was started with, or start a new run in another folder"
+        )
+    return checkpoints.latest(out / "checkpoints")
+
+
+def _restore(saved, model, averaged, optimizer, schedule) -> None:
+    """Put model, average, optimizer and schedule back to where a checkpoint left them."""
+    checkpoints.load_weights(model, saved.path / checkpoints.WEIGHTS)
+    state = checkpoints.load_state(saved)
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    if averaged is not None:
+        checkpoints.load_weights(averaged.module, saved.path / checkpoints.AVERAGED)
+        averaged.n_averaged.fill_(state["averaged"])
+
+
+def _seed_step(device: torch.device, seed: int, step: int, rank: int) -> None:
+    """Make dropout a function of seed, step and rank, so that resuming needs no random state."""
+    number = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":  # torch.manual_seed would also touch GPUs that are not the run's
+        torch.cuda.default_generators[device.index].manual_seed(number)
+
+
+def _check_fit(logits: Tensor, labels: Tensor) -> None:
+    """Raise ValueError where the first batch shows that model and labels are not for each other."""
+    if logits.ndim != 4 or logits.shape[-2:] != labels.shape[-2:] or len(logits) != len(labels):
+        raise ValueError(
+            f"the model gives logits {tuple(logits.shape)} for labels {tuple(labels.shape)}: "
+            "it must return (N, K, H, W) at the labels' N, H and W"
+        )
+    check_labels(labels, logits.shape[1])
+
+
+def _due(done: int, every: int, steps: int) -> bool:
+    """Whether something that happens every so many steps, and after the last, happens now."""
+    return done == steps or (every > 0 and done % every == 0)
+
+
+def _best(lines: list[dict]) -> tuple[int | None, float]:
+    """Step and mIoU of the best evaluation in a log, the earliest of equals."""
+    scored = [(line["miou"], line["step"]) for line in lines if line.get("miou") is not None]
+    if not scored:
+        return None, -1.0
+    miou, step = max(scored, key=lambda s: (s[0], -s[1]))
+    return step, miou
+
+
+def _bar(steps: int, first: int, rank: int) -> tqdm:
+    # Only an argument that is left out obeys TQDM_DISABLE.
+    if rank:
+        return tqdm(disable=True)
+    return tqdm(total=steps, initial=first, unit="step", dynamic_ncols=True)
+
+
+def _postfix(lines: list[dict]) -> dict[str, str]:
+    """Loss, mIoU and images/s as the bar shows them, each the last that was logged."""
+    shown = {}
+    for key, form in (("loss", ".3f"), ("miou", ".3f"), ("images_per_second", ".1f")):
+        values = [line[key] for line in lines[-50:] if line.get(key) is not None]
+        if values:
+            shown["images/s" if key == "images_per_second" else key] = format(values[-1], form)
+    return shown
+
+
+def _diverged(what: str, step: int, config: Config, out: Path | None) -> DivergedError:
+    """The error for a run whose numbers left the finite ones in optimizer step `step`, from 0."""
+    saved = checkpoints.latest(out / "checkpoints") if out is not None else None
+    kept = f"the last good checkpoint is {saved.path}" if saved else "no checkpoint was written yet"
+    rate = config.lr * optim.factor(config, step)
+    return DivergedError(
+        f"{what} after step {step + 1} of {config.steps}, at learning rate {rate:.3g}; {kept}. "
+        "Resuming would meet the same step again: start a new run with a lower lr, with "
+        "warmup, or with clip 1" + (", or in fp32" if config.precision == "bf16" else "")
+    )
