@@ -224,7 +224,9 @@ def describe_values(values: Tensor) -> str:
         for i in order[:5]
     ]
     more = len(order) - 5
-    return ", ".join(shown) + (f" and {more} more value{'s' if more > 1 else ''}" if more > 0 else "")
+    return ", ".join(shown) + (
+        f" and {more} more value{'s' if more > 1 else ''}" if more > 0 else ""
+    )
 
 
 def colors_to_indices(rgb: np.ndarray, classes: Classes) -> np.ndarray:

@@ -1,6 +1,67 @@
 """Data sets behind one interface: generated scenes and real pictures, void = 255."""
 
-from segcourse.data.base import SegmentationData
-from segcourse.data.scenes import Instance, Scene, Scenes, scene
+from pathlib import Path
 
-__all__ = ["Instance", "Scene", "Scenes", "SegmentationData", "scene"]
+from segcourse.data.base import Resized, SegmentationData
+from segcourse.data.files import CamVid, Folder, IsbiEM
+from segcourse.data.scenes import LENGTHS, SPLITS, Instance, Scene, Scenes, scene
+from segcourse.data.torchvision_sets import SBD, VOC, Cityscapes, Pets
+
+DATASETS = ("scenes", "camvid", "isbi", "voc", "sbd", "pets", "cityscapes", "folder")
+"""The names that `open_data` and the command line know."""
+
+_READERS = {
+    "camvid": CamVid,
+    "isbi": IsbiEM,
+    "voc": VOC,
+    "sbd": SBD,
+    "pets": Pets,
+    "cityscapes": Cityscapes,
+    "folder": Folder,
+}
+
+
+def open_data(
+    name: str, root: str | Path | None, split: str, size: tuple[int, int] | None = None
+) -> SegmentationData:
+    """Open one split of a data set.
+
+    Args:
+        name: one of DATASETS.
+        root: folder of the data; scenes need none.
+        split: "train", "val" or "test".
+        size: (H, W) in pixels. Images are resized smoothly and labels by nearest; scenes are
+            rendered at this size. None keeps what the files have (scenes: 128x128).
+
+    Raises:
+        ValueError: an unknown name or split, or a bad size.
+        DataError: the data is not there, or has no such split.
+    """
+    if name not in DATASETS:
+        raise ValueError(f'there is no data set "{name}": choose one of {", ".join(DATASETS)}')
+    if split not in SPLITS:
+        raise ValueError(f'there is no split "{split}": choose one of {", ".join(SPLITS)}')
+    if name == "scenes":
+        return Scenes(LENGTHS[split], size or (128, 128), split=split)
+    if root is None:
+        raise ValueError(f"{name} is read from files: give the folder that holds it as root")
+    data = _READERS[name](root, split)
+    return data if size is None else Resized(data, size)
+
+
+__all__ = [
+    "DATASETS",
+    "SBD",
+    "VOC",
+    "CamVid",
+    "Cityscapes",
+    "Folder",
+    "Instance",
+    "IsbiEM",
+    "Pets",
+    "Scene",
+    "Scenes",
+    "SegmentationData",
+    "open_data",
+    "scene",
+]

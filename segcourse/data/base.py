@@ -4,6 +4,7 @@ Files differ in layout, format and void value. All of that ends here: item i is 
 image (3, H, W) and an int64 label map (H, W), and a bad file is a DataError that names it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,9 +101,19 @@ def read_image(path: Path) -> Tensor:
     """Read a picture as a (3, H, W) uint8 tensor; grey becomes three equal channels.
 
     Raises:
-        DataError: the file is missing or unreadable.
+        DataError: the file is missing, unreadable, or has more than 8 bits a channel.
     """
-    return torch.from_numpy(np.array(open_picture(path).convert("RGB"))).permute(2, 0, 1)
+    picture = open_picture(path)
+    if picture.mode.startswith(("I", "F")):
+        # PIL would clip such values at 255 without a word.
+        raise DataError(
+            f"{path} is a {picture.mode} image, need 8 bits a channel: scale its values to "
+            "0..255 and save it again"
+        )
+    if picture.mode == "P":
+        picture = picture.convert("RGBA")  # a palette may carry transparency
+    pixels = np.array(picture.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -188,6 +199,7 @@ class PairedFiles(SegmentationData):
         classes: names and palette.
         pairs: (image path, mask path), in order.
         table: (256,) int64 from file values to labels, -1 where a value means nothing.
+        read: reads a mask file as (H, W) integers.
     """
 
     def __init__(
@@ -197,10 +209,12 @@ class PairedFiles(SegmentationData):
         classes: Classes,
         pairs: list[tuple[Path, Path]],
         table: np.ndarray,
+        read: Callable[[Path], np.ndarray] = read_mask,
     ) -> None:
         super().__init__(name, split, classes)
         self.pairs = pairs
         self.table = table
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -208,7 +222,7 @@ class PairedFiles(SegmentationData):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image_path, mask_path = self.pairs[index]
         image = read_image(image_path)
-        labels = decode(read_mask(mask_path), self.table, len(self.classes), mask_path)
+        labels = decode(self.read(mask_path), self.table, len(self.classes), mask_path)
         if image.shape[1:] != labels.shape:
             raise DataError(
                 f"{image_path} is {image.shape[1]}x{image.shape[2]} but its mask {mask_path} is "
