@@ -228,8 +228,10 @@ def write_front_door(path: Path, root: str, title: str) -> None:
 def repair(html: str) -> str:
     """Mend markup that docutils and the theme write and that a checker rightly refuses."""
     # docutils: a list role whose children are not list items.
-    html = re.sub(r'(<div class="citation-list") role="list"', r"\1", html)
-    html = re.sub(r'(<div class="citation"[^>]*) role="doc-biblioentry"', r"\1", html)
+    html = html.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    html = re.sub(r'(<div class="citation"[^>]*?) role="doc-biblioentry"', r"\1", html)
+    # The name of a control must hold its visible text ("Show code cell source").
+    html = html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
     # The side bars are landmarks only with a role and a name.
     html = html.replace(
         '<div id="pst-primary-sidebar" class=',

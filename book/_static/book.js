@@ -68,12 +68,18 @@
     ["pre", "Code"],
     [".cell_output > .output", "Output"],
     [".pst-scrollable-table-container", "Table"],
-    ["div.math", "Formula"],
+    ["mjx-container[display=true]", "Formula"],
+    [".math--wide", "Formula"],
   ];
   function nameScrollingRegions() {
+    for (const formula of document.querySelectorAll("#main-content span.math")) {
+      formula.classList.remove("math--wide");
+      const column = formula.closest("p, li, dd, td, figcaption, h1, h2, h3, h4");
+      if (column && formula.getBoundingClientRect().width > column.clientWidth) formula.classList.add("math--wide");
+    }
     for (const [selector, name] of SCROLLING) {
       for (const box of document.querySelectorAll(`#main-content ${selector}`)) {
-        const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight + 1;
+        const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
         if (scrolls) {
           box.tabIndex = 0;
           box.setAttribute("role", "group");
