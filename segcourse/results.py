@@ -1,0 +1,71 @@
+"""Read the records under results/, so that a number on a page is never typed by hand.
+
+A page asks for a record by its name, as in `read("sliding_window/patch_size")`. The folder is
+looked for beside the package (a clone), then in the working directory and above it (a notebook
+in a clone), then in `course/` below it (where the pages' first cell clones on Colab).
+"""
+
+import json
+from pathlib import Path
+
+import segcourse
+from segcourse.errors import DataError
+
+
+def folder() -> Path:
+    """The folder that holds the records.
+
+    Raises:
+        DataError: there is none in the places that are looked at.
+    """
+    here = Path.cwd()
+    places = [Path(segcourse.__file__).parents[1], here, *here.parents, here / "course"]
+    for place in places:
+        if (place / "results" / "README.md").is_file():
+            return place / "results"
+    raise DataError(
+        f"no results/ beside the package, in {here} or above it: the records are part of the "
+        "repository, clone it and open the notebook from there"
+    )
+
+
+def read(name: str) -> dict:
+    """One record.
+
+    Args:
+        name: its path below results/, without `.json`.
+
+    Returns:
+        What was written by `segcourse.records.write_record`.
+
+    Raises:
+        DataError: there is no such record, or it is not JSON.
+    """
+    path = folder() / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = sorted(
+            p.relative_to(folder()).with_suffix("").as_posix() for p in folder().rglob("*.json")
+        )
+        raise DataError(f"no record {name}: there are {', '.join(known) or 'none'}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}): make it again, see its command") from error
+
+
+def page_seconds(stem: str) -> str:
+    """A sentence on how long a page's code takes, from the last `make notebooks`.
+
+    Args:
+        stem: of the notebook.
+
+    Returns:
+        The sentence, or one that says that it was not measured.
+    """
+    try:
+        record = read("book/seconds")
+        seconds = record["seconds"][stem]
+    except (DataError, KeyError):
+        return "How long this page's code takes has not been measured here."
+    cores, date = record["cores"], record["date"][:10]
+    return f"This page's code runs in {seconds:.0f} seconds on {cores} CPU cores (measured {date})."
