@@ -1,0 +1,131 @@
+"""The command line: five commands, their exit codes, and errors without a traceback (README.md).
+
+Each command is one module with `configure(parser)` and `run(args) -> exit code`. A module is
+imported only when its command is named, so `segcourse --help` does not wait for torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from segcourse import __version__
+from segcourse.errors import UsageError
+
+COMMANDS = {
+    "train": "train a model on a data set, or resume a run that was stopped",
+    "eval": "measure a trained run on a data set: IoU by class, mIoU, accuracies, borders",
+    "predict": "label images with a trained run: label PNGs and overlays",
+    "data": "check, download, convert, preview or count a data set",
+    "bench": "time a model, count its parameters, multiply-adds and memory",
+}
+MODULES = {
+    "train": "segcourse.cli.train",
+    "eval": "segcourse.cli.evaluate",
+    "predict": "segcourse.cli.predict",
+    "data": "segcourse.cli.data",
+    "bench": "segcourse.cli.bench",
+}
+
+DONE, BAD_INPUT, BAD_COMMAND, FAULTS, INTERRUPTED = 0, 1, 2, 3, 130
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    the input or the data is at fault; standard error says what and where
+  2    the command line is wrong, or its options do not go together
+  3    `segcourse data check` found faults
+  130  interrupted (Ctrl-C); training says where its last checkpoint is"""
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults where there is one to show, and keeps the line breaks of the epilog."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        hidden = action.default is None or action.default is False or action.default == ""
+        if hidden or not action.option_strings:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (see `EXIT_CODES`).
+
+    Args:
+        argv: the words after `segcourse`; None takes them from the process.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parser(words).parse_args(words)
+    except SystemExit as stop:  # argparse has printed its help or its complaint
+        return stop.code if isinstance(stop.code, int) else BAD_COMMAND
+    try:
+        # `train --resume` reads its words a second time, with the run's own values as defaults.
+        args.words = words[words.index(args.command) + 1 :]
+        return args.run(args)
+    except KeyboardInterrupt as stop:
+        if args.debug:
+            raise
+        print(f"\ninterrupted{f': {stop}' if str(stop) else ''}", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        if args.debug or not _is_told_to_a_person(error):
+            raise
+        print(f"segcourse {args.command}: {_text(error)}", file=sys.stderr)
+        return BAD_COMMAND if isinstance(error, UsageError) else BAD_INPUT
+
+
+def _parser(words: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="segcourse",
+        description="Semantic segmentation: train models, measure them, label images, and look "
+        "after data sets.",
+        epilog="example:\n  segcourse train --data scenes --steps 100 --out runs/first\n\n"
+        "`segcourse COMMAND --help` explains a command.\n\n" + EXIT_CODES,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_versions())
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, formatter_class=HelpFormatter, allow_abbrev=False
+        )
+        if name in words:
+            import_module(MODULES[name]).configure(command)
+            command.epilog = f"{command.epilog}\n\n{EXIT_CODES}" if command.epilog else EXIT_CODES
+    return parser
+
+
+def _versions() -> str:
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "missing"
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"segcourse {__version__} (torch {torch}, Python {python})"
+
+
+def _is_told_to_a_person(error: Exception) -> bool:
+    """A fault of the package itself keeps its traceback; a fault of the input does not need one.
+
+    The package raises ValueError and OSError for input. RuntimeError is torch's word for many
+    things; only running out of memory is the input's (a batch or an image too large).
+    """
+    if isinstance(error, RuntimeError):
+        words = str(error).lower()
+        return "out of memory" in words or "can't allocate memory" in words
+    return True
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, MemoryError | RuntimeError):
+        first = str(error).splitlines()[0] if str(error) else "out of memory"
+        return f"{first}\nUse a smaller --batch-size, --crop, --height and --width or --size."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

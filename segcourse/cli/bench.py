@@ -1,0 +1,174 @@
+"""`segcourse bench`: what a model costs on this machine, counted and timed."""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segcourse import cost
+from segcourse.cli.flags import add_device
+from segcourse.cli.memory import estimate, readable_bytes, readable_count
+from segcourse.cli.models import MODELS, as_dense, build, trains_on_patches
+from segcourse.distributed import choose_device
+from segcourse.errors import UsageError
+from segcourse.records import record, write_record
+
+DESCRIPTION = """\
+Time one model on random images: images per second when it predicts and when it trains (forward,
+loss, backward, step), with its parameters, multiply-adds and memory. The patch model predicts by
+sliding over the whole image, and trains on --batch windows of its own size."""
+
+EPILOG = """\
+example:
+  segcourse bench model --model full-resolution --height 90 --width 120 --batch 4
+
+Multiply-adds are counted by torch (torch.utils.flop_counter, two flops each). Each time is the
+median over the repeats, after one call that is not timed. On a GPU the peak memory is measured;
+elsewhere the memory of a training step is counted, not measured: weights, gradients, optimizer
+state, and what the forward pass keeps for the backward pass."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of `segcourse bench`."""
+    parser.description = "Measure what models cost."
+    commands = parser.add_subparsers(dest="subcommand", metavar="WHAT", required=True)
+    model = commands.add_parser(
+        "model",
+        help="one model at one size",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=parser.formatter_class,
+        allow_abbrev=False,
+    )
+    model.set_defaults(run=run)
+    model.add_argument("--model", choices=tuple(MODELS), default="full-resolution", help="model")
+    model.add_argument("--classes", type=int, default=11, metavar="K", help="number of classes")
+    model.add_argument("--height", type=int, default=128, metavar="H", help="height in pixels")
+    model.add_argument("--width", type=int, default=128, metavar="W", help="width in pixels")
+    model.add_argument("--batch", type=int, default=4, metavar="N", help="images in a batch")
+    model.add_argument("--repeats", type=int, default=5, metavar="N", help="timed calls of each")
+    model.add_argument("--seed", type=int, default=0, help="seed of the weights and the images")
+    model.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    add_device(model)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print a table and write the record."""
+    for name in ("classes", "height", "width", "batch", "repeats"):
+        if getattr(args, name) < 1:
+            raise UsageError(f"--{name} is {getattr(args, name)}: give 1 or more")
+    started = time.perf_counter()
+    device = choose_device(args.device)
+    model = build(args.model, args.classes, args.seed)
+    side = model.window if trains_on_patches(model) else None
+    size = (args.height, args.width)
+    multiply_adds, _ = cost.measured_multiply_adds(
+        as_dense(model), torch.empty(1, 3, *size, device="meta")
+    )
+    memory = estimate(model, args.batch, (side, side) if side else size, "adamw", ema=False)
+
+    model = model.to(device)
+    generator = torch.Generator().manual_seed(args.seed)
+    images = torch.rand(args.batch, 3, args.height, args.width, generator=generator).to(device)
+    windows = images
+    if side is not None:
+        windows = torch.rand(args.batch, 3, side, side, generator=generator).to(device)
+    _reset_peak(device)
+    predicting = _seconds(_prediction(as_dense(model), images), args.repeats, device)
+    predicting_peak = _peak(device)
+    _reset_peak(device)
+    stepping = _seconds(_step(model, windows), args.repeats, device)
+    stepping_peak = _peak(device)
+
+    metrics = {
+        "parameters": cost.parameters(model),
+        "multiply_adds_per_image": multiply_adds,
+        "inference_images_per_second": args.batch / predicting,
+        "training_images_per_second": args.batch / stepping,
+        "training_bytes_counted": memory.total,
+        "inference_peak_bytes": predicting_peak,
+        "training_peak_bytes": stepping_peak,
+    }
+    sample = "images" if side is None else f"{side}x{side} windows"
+    print(
+        f"{args.model}, {args.batch} x 3 x {args.height} x {args.width}, {args.classes} classes, "
+        f"{device}"
+    )
+    rows = [
+        ("parameters", f"{metrics['parameters']:,}"),
+        ("multiply-adds, one image", readable_count(multiply_adds)),
+        ("inference", f"{args.batch / predicting:.2f} images/s"),
+        ("training", f"{args.batch / stepping:.2f} {sample}/s"),
+        ("memory of a training step", readable_bytes(memory.total)),
+    ]
+    if stepping_peak is not None:
+        rows += [
+            ("peak memory, inference", readable_bytes(predicting_peak)),
+            ("peak memory, training", readable_bytes(stepping_peak)),
+        ]
+    for label, value in rows:
+        note = " (counted: AdamW, float32)" if label.startswith("memory") else ""
+        print(f"  {label:<26} {value}{note}")
+    if args.json is not None:
+        options = {k: v for k, v in vars(args).items() if k not in ("run", "debug", "json")}
+        seconds = time.perf_counter() - started
+        write_record(
+            args.json,
+            record("bench model", options, args.seed, metrics, [], seconds, device=device),
+        )
+    return 0
+
+
+def _prediction(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    model.eval()
+
+    @torch.inference_mode()
+    def call():
+        return model(images).argmax(1)
+
+    return call
+
+
+def _step(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def call():
+        logits = model(images)
+        labels = torch.zeros_like(logits[:, 0], dtype=torch.int64)
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(logits, labels).backward()
+        optimizer.step()
+
+    return call
+
+
+def _seconds(call: Callable[[], object], repeats: int, device: torch.device) -> float:
+    call()  # the first call pays for memory and for kernels that are chosen once
+    times = []
+    for _ in range(repeats):
+        _wait(device)
+        started = time.perf_counter()
+        call()
+        _wait(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":  # an accelerator answers before it has finished
+        torch.accelerator.synchronize(device)
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -1,0 +1,93 @@
+"""Flags from `segcourse.config.Config`: a field gives its name, type, default, help, choices.
+
+A new field becomes a flag by standing in `GROUPS`; a test refuses a field that stands nowhere.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
+from typing import get_args, get_origin
+
+from segcourse.config import Config
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "what is trained": ("data", "root", "height", "width", "model", "out"),
+    "length and batch": ("steps", "batch", "seed"),
+    "augmentation": ("crop", "scale", "flip", "jitter"),
+    "optimization": (
+        "optimizer",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "power",
+        "milestones",
+        "gamma",
+        "loss",
+        "class_weights",
+        "clip",
+        "ema",
+    ),
+    "machine": ("device", "precision", "channels_last", "compile", "workers"),
+    "evaluation and checkpoints": ("eval_every", "checkpoint_every"),
+}
+"""Titles of the groups in `segcourse train --help`, and the fields under each."""
+
+
+def add_config_flags(
+    parser: argparse.ArgumentParser, choices: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Add one flag for each field of Config, in groups.
+
+    Args:
+        parser: gets the flags.
+        choices: for fields whose possible values Config does not know, such as the models.
+    """
+    by_name = {f.name: f for f in fields(Config)}
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            _add(group, by_name[name], (choices or {}).get(name))
+
+
+def config_from(args: argparse.Namespace) -> Config:
+    """Build the Config that the flags describe; raises UsageError as Config does."""
+    values = {f.name: getattr(args, f.name) for f in fields(Config)}
+    return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _add(group, field: Field, choices: Sequence[str] | None) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    options = {"dest": field.name, "default": field.default, "help": field.metadata["help"]}
+    options["help"] = options["help"].replace("%", "%%")
+    choices = choices or field.metadata.get("choices")
+    if field.type is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    elif get_origin(field.type) is tuple:
+        element, *rest = get_args(field.type)
+        count = "+" if rest == [...] else 1 + len(rest)
+        group.add_argument(
+            flag, type=element, nargs=count, metavar=_metavar(field, count), **options
+        )
+    elif choices:
+        group.add_argument(flag, choices=tuple(choices), **options)
+    else:
+        group.add_argument(flag, type=field.type, **options)
+
+
+def _metavar(field: Field, count: int | str) -> str | tuple[str, ...]:
+    names = {"crop": ("H", "W"), "scale": ("MIN", "MAX")}
+    return names.get(field.name, "X" if count == "+" else ("X",) * count)
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Add --debug, which every command has."""
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device, with Config's words, and --debug."""
+    device = next(f for f in fields(Config) if f.name == "device")
+    _add(parser, device, None)
+    add_debug(parser)

@@ -1,0 +1,42 @@
+"""The models that `--model` names: one line a model, and how the patch classifier is used.
+
+To add a model, write its builder here; it must meet the model contract, (N, 3, H, W) float in,
+(N, K, H, W) logits out at the input's size, any H and W.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from segcourse.errors import UsageError
+from segcourse.sliding_window import FullResolutionNet, PatchClassifier, SlidingWindow
+
+MODELS: dict[str, Callable[[int], nn.Module]] = {
+    "full-resolution": FullResolutionNet,
+    "patch": lambda num_classes: PatchClassifier(31, num_classes, stride=2),
+}
+"""Name to builder; a builder takes the number of classes K."""
+
+
+def build(name: str, num_classes: int, seed: int) -> nn.Module:
+    """Build a model with the weights that `seed` gives; the global random state stays as it was.
+
+    Raises:
+        UsageError: no model has this name.
+    """
+    if name not in MODELS:
+        raise UsageError(f"--model {name} is not known: use one of {', '.join(MODELS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MODELS[name](num_classes)
+
+
+def trains_on_patches(model: nn.Module) -> bool:
+    """Whether a training step takes windows with one label each, in place of whole images."""
+    return isinstance(model, PatchClassifier)
+
+
+def as_dense(model: nn.Module) -> nn.Module:
+    """The model as a segmentation network: a patch classifier is slid over the image."""
+    return SlidingWindow(model) if trains_on_patches(model) else model

@@ -1,0 +1,155 @@
+"""`segcourse predict`: label images with a trained run, as label PNGs and overlays."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segcourse.cli.drawing import label_image, overlay, with_legend
+from segcourse.cli.flags import add_device
+from segcourse.cli.images import find_images, read_image
+from segcourse.cli.runs import load_run
+from segcourse.data.augment import normalise
+from segcourse.data.base import resize_image
+from segcourse.distributed import choose_device
+from segcourse.errors import DataError, UsageError
+
+DESCRIPTION = """\
+Label images with a trained run. For each IMAGE two files are written under --out:
+
+  labels/STEM.png    class indices, one byte a pixel, with the colours embedded as a palette
+  overlays/STEM.png  the image under the colours of its classes, with a legend
+
+Both have the size of the image as a person sees it (camera rotation applied). The network looks
+at the image scaled, in its own shape, to as many pixels as the run's training images had; its
+scores are then enlarged to the image's size. Grey images become RGB, transparent parts white."""
+
+EPILOG = """\
+example:
+  segcourse predict street.jpg photos/ --run runs/x --out predictions
+
+An image that cannot be read is reported, the others are done, and the exit code is 1.
+Files from an earlier call are overwritten."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `segcourse predict`."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them"
+    )
+    parser.add_argument(
+        "--run",
+        required=True,
+        type=Path,
+        dest="run_dir",
+        metavar="RUN_DIR",
+        help="output folder of `segcourse train`",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="where the PNGs go; made if missing"
+    )
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="scale the image to H*W pixels, in its own shape, instead of the training size's",
+    )
+    sizes.add_argument(
+        "--full-size", action="store_true", help="give the network the image as large as it is"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=50_000_000,
+        metavar="N",
+        help="refuse images with more pixels than this, before reading them",
+    )
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict every image; 1 at the end when one of them could not be read."""
+    if args.size is not None and min(args.size) < 1:
+        raise UsageError(f"--size {args.size[0]} {args.size[1]}: both must be at least 1")
+    images = find_images(args.images)
+    trained = load_run(args.run_dir, choose_device(args.device))
+    area = None if args.full_size else math.prod(args.size or trained.size)
+    folders = args.out / "labels", args.out / "overlays"
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    failed = 0
+    for path in images:
+        targets = [folder / f"{path.stem}.png" for folder in folders]
+        try:
+            if path.resolve() in [target.resolve() for target in targets]:
+                raise DataError(f"{path} would be overwritten by its own result: change --out")
+            image = read_image(path, args.max_pixels)
+        except DataError as error:
+            print(f"segcourse predict: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        labels = predict(trained.model, image, area, trained.device)
+        present = [int(k) for k in np.argsort(-np.bincount(labels.ravel())) if (labels == k).any()]
+        label_image(labels, trained.classes).save(targets[0])
+        picture = overlay(image, labels, trained.classes)
+        with_legend(picture, trained.classes, present).save(targets[1])
+        print(f"{path} -> {targets[0]} and {targets[1]}")
+    if failed:
+        print(f"{failed} of {len(images)} images could not be labelled", file=sys.stderr)
+    return 1 if failed else 0
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, image: np.ndarray, area: int | None, device: torch.device):
+    """Label one image.
+
+    Args:
+        model: in evaluation mode, on `device`; (1, 3, h, w) -> (1, K, h, w).
+        image: (H, W, 3) uint8.
+        area: pixels that the network sees; the image is scaled to it, keeping its shape. None
+            gives the image as it is.
+        device: where the model is.
+
+    Returns:
+        (H, W) uint8 class indices.
+    """
+    H, W = image.shape[:2]
+    scale = 1.0 if area is None else math.sqrt(area / (H * W))
+    h, w = max(round(H * scale), 1), max(round(W * scale), 1)
+    x = resize_image(torch.from_numpy(image).permute(2, 0, 1), (h, w))
+    logits = model(normalise(x.to(device)[None].float() / 255))[0]
+    return enlarged_argmax(logits, H, W).to(torch.uint8).cpu().numpy()
+
+
+def enlarged_argmax(logits: Tensor, height: int, width: int) -> Tensor:
+    """The class with the largest score after bilinear enlargement, one class at a time.
+
+    All K classes of a 12-megapixel photograph at once would be K * 48 MB; this holds two maps.
+
+    Args:
+        logits: (K, h, w).
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+
+    Returns:
+        (height, width) int64; the lower class where two are equal, as `argmax` has it.
+    """
+    if logits.shape[1:] == (height, width):
+        return logits.argmax(0)
+    best = logits.new_full((height, width), -torch.inf)
+    labels = torch.zeros(height, width, dtype=torch.int64, device=logits.device)
+    for k, score in enumerate(logits):
+        up = F.interpolate(score[None, None], (height, width), mode="bilinear")[0, 0]
+        better = up > best
+        best, labels = torch.where(better, up, best), labels.masked_fill_(better, k)
+    return labels

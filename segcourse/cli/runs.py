@@ -1,0 +1,96 @@
+"""A run's folder, as `eval` and `predict` read it back.
+
+The checkpoint holds weights and configuration. `run.json` beside it holds what the data set said
+when the run began (class names, colours, the size of the images), so that a trained model can be
+used where the data are not.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from segcourse.checkpoints import load_weights, write_bytes
+from segcourse.cli.models import as_dense, build
+from segcourse.config import Config
+from segcourse.errors import DataError
+from segcourse.labels import Classes
+
+FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run, ready to label images.
+
+    config: as it was trained. classes: of its data set. size: (H, W) of its images in pixels.
+    model: (N, 3, H, W) to (N, K, H, W), in evaluation mode on `device`. weights: the file read.
+    """
+
+    config: Config
+    classes: Classes
+    size: tuple[int, int]
+    model: nn.Module
+    device: torch.device
+    weights: Path
+
+
+def checkpoints_of(out: Path) -> Path:
+    """Where a run keeps its checkpoints."""
+    return out / "checkpoints"
+
+
+def save_info(out: Path, classes: Classes, size: tuple[int, int]) -> None:
+    """Write `run.json` at the start of a run."""
+    out.mkdir(parents=True, exist_ok=True)
+    info = {"classes": asdict(classes), "size": size}
+    write_bytes(out / FILE, (json.dumps(info, indent=1) + "\n").encode())
+
+
+def saved_config(out: Path) -> dict | None:
+    """The configuration that the run in `out` was started with; None where there is no run.
+
+    Raises:
+        DataError: config.json is damaged.
+    """
+    path = out / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        saved = dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): restore it, or train again") from error
+    known = {f.name for f in fields(Config)}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k in known}
+
+
+def load_run(out: Path, device: torch.device) -> Run:
+    """Rebuild a run's model, with the weights of its best checkpoint, or of its last.
+
+    Raises:
+        DataError: `out` is not a run's folder, or the run has no whole checkpoint.
+    """
+    if not (out / FILE).is_file():
+        what = "has no run.json" if out.is_dir() else "does not exist"
+        raise DataError(f"{out} {what}: give the output folder of `segcourse train` (its --out)")
+    try:
+        info = json.loads((out / FILE).read_text(encoding="utf-8"))
+        colors = info["classes"]
+        classes = Classes(
+            tuple(colors["names"]),
+            tuple(tuple(color) for color in colors["palette"]),
+            tuple(colors["void"]),
+        )
+        height, width = info["size"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{out / FILE} is damaged ({error}): `segcourse train --resume --out {out}` writes "
+            "it anew"
+        ) from error
+    config = Config(**saved_config(out) or {})
+    model = build(config.model, len(classes), config.seed)
+    file = load_weights(model, out)
+    model = as_dense(model).to(device).eval()
+    return Run(config, classes, (height, width), model, device, file)
