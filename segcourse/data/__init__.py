@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from segcourse.data.base import Resized, SegmentationData
+from segcourse.data.base import SPLITS, Resized, SegmentationData
 from segcourse.data.files import CamVid, Folder, IsbiEM
-from segcourse.data.scenes import LENGTHS, SPLITS, Instance, Scene, Scenes, scene
+from segcourse.data.layout import Instance
+from segcourse.data.scenes import LENGTHS, Scene, Scenes, scene
 from segcourse.data.torchvision_sets import SBD, VOC, Cityscapes, Pets
 
 DATASETS = ("scenes", "camvid", "isbi", "voc", "sbd", "pets", "cityscapes", "folder")

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from segcourse.errors import DataError
 from segcourse.labels import IGNORE, Classes, describe_values
 
+SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from segcourse.data.base import IMAGE_SUFFIXES, PairedFiles, identity_table, read_mask
+from segcourse.data.base import IMAGE_SUFFIXES, SPLITS, PairedFiles, identity_table, read_mask
 from segcourse.errors import DataError
 from segcourse.labels import CAMVID, IGNORE, ISBI, Classes, distinct_colors
 
-SPLITS = ("train", "val", "test")
 CAMVID_VOID = 11
 ISBI_VAL_FROM = 24
 """Slices 24..29 are val. They are one block: neighbouring slices look alike, so a random split

@@ -67,7 +67,7 @@ class Draws:
     def color(self) -> Color:
         """Draw a muted colour. Every colour of a scene comes from here, whatever it paints."""
         light = self.uniform(52, 208)
-        red, green, blue = (light + self.uniform(-46, 46) for _ in range(3))
+        red, green, blue = (light + self.uniform(-40, 40) for _ in range(3))
         return red, green, blue
 
     def color_on(self, others: list[Color]) -> Color:
