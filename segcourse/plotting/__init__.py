@@ -24,8 +24,11 @@ from segcourse.plotting.pixels import (
     as_array,
     as_picture,
     color_labels,
+    magnify,
+    outline,
     overlay,
     present_classes,
+    side_by_side,
 )
 
 _DRAWING = {
@@ -33,13 +36,12 @@ _DRAWING = {
     "pictures": (
         "class_legend",
         "draw_window",
-        "feature_maps",
-        "heat_map",
         "show_image",
         "show_images",
         "show_labels",
         "show_scene",
     ),
+    "maps": ("feature_maps", "heat_map"),
     "charts": ("bars", "confusion_heat_map", "curves"),
     "grids": ("convolution_figure", "grid_row", "matrix_grid"),
 }
@@ -66,7 +68,9 @@ __all__ = [
     "feature_maps",
     "grid_row",
     "heat_map",
+    "magnify",
     "matrix_grid",
+    "outline",
     "overlay",
     "present_classes",
     "safe_palette",
@@ -75,6 +79,7 @@ __all__ = [
     "show_images",
     "show_labels",
     "show_scene",
+    "side_by_side",
     "subplots",
     "text_on",
     "to_array",

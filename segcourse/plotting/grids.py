@@ -129,7 +129,10 @@ def _row(
         )
     shapes = [_cells(values).shape for _, values, _, _ in panels]
     gap, margin = 0.7, 0.1
-    across = sum(max(w, 2.4) for _, w in shapes) + gap * (len(panels) - 1)
+    # A title line of 13 points takes about a fifth of a cell for each character.
+    longest = [max(map(len, title.split("\n"))) for title, _, _, _ in panels]
+    spans = [max(w, 0.2 * n) for (_, w), n in zip(shapes, longest, strict=True)]
+    across = sum(spans) + gap * (len(panels) - 1)
     down = max(h for h, _ in shapes)
     cell = min(0.55, (WIDTH - 2 * margin) / across)
     figure, _ = subplots(size=(across * cell + 2 * margin, down * cell + 0.75 + margin))
@@ -141,7 +144,7 @@ def _row(
     for i, ((title, values, highlight, faint), (h, w)) in enumerate(
         zip(panels, shapes, strict=True)
     ):
-        span = max(w, 2.4)
+        span = spans[i]
         bottom = (low + (down - h) / 2) * cell
         ax = figure.add_axes(
             ((left + (span - w) / 2) * cell / width, bottom / height, w * cell / width,
@@ -203,9 +206,10 @@ def convolution_figure(
                     )
                 marked[row, col] = True
     sizes = [" × ".join(map(str, _cells(v).shape)) for v in (image, kernel, output)]
+    around = f", padding {padding}" if padding else ""
     return _row(
         [
-            (f"input\n{sizes[0]}", cells, marked, faint),
+            (f"input\n{sizes[0]}{around}", cells, marked, faint),
             (f"kernel\n{sizes[1]}", taps, None, None),
             (f"output\n{sizes[2]}", result, [at] if at is not None else None, None),
         ],

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from segcourse.labels import IGNORE, Classes
+from segcourse.plotting.colors import WARM, rgb
 
 VOID_DARK, VOID_LIGHT = 110, 215
 
@@ -126,6 +127,81 @@ def overlay(image: object, labels: object, classes: Classes, alpha: float = 0.6)
         raise ValueError(f"alpha is {alpha}, it is a share: give a number from 0 to 1")
     # In float64 and rounded, so that the ends are exact.
     return np.rint((1 - alpha) * picture + alpha * colours).astype(np.uint8)
+
+
+def magnify(picture: np.ndarray, times: int) -> np.ndarray:
+    """Each pixel as a square of `times` x `times` pixels.
+
+    Args:
+        picture: (H, W, 3) or (H, W).
+        times: 1 or more.
+
+    Raises:
+        ValueError: `times` under 1.
+    """
+    if times < 1:
+        raise ValueError(f"times is {times}: give a whole number from 1")
+    return picture.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def side_by_side(*pictures: object, gap: int = 4) -> np.ndarray:
+    """Pictures of one height in a row, on white: a small frame for a widget.
+
+    Args:
+        pictures: uint8 each, (3, H, W) or (H, W, 3).
+        gap: white between them, px.
+
+    Returns:
+        (H, W', 3) uint8.
+
+    Raises:
+        ValueError: no pictures, or of different heights.
+    """
+    row = [as_picture(one) for one in pictures]
+    if len({one.shape[0] for one in row}) != 1:
+        raise ValueError(
+            f"the pictures are {[one.shape[0] for one in row]} px high: one height is needed, "
+            "magnify or crop first"
+        )
+    white = np.full((row[0].shape[0], gap, 3), 255, np.uint8)
+    parts = [part for one in row for part in (white, one)][1:]
+    return np.concatenate(parts, axis=1)
+
+
+def outline(
+    picture: object, centre: tuple[int, int], size: int | tuple[int, int], color: str = WARM
+) -> np.ndarray:
+    """Frame a window in a copy of a picture, one pixel of colour inside one pixel of white.
+
+    Both run outside the window, so no pixel of it is hidden; where the window leaves the
+    picture its frame is cut.
+
+    Args:
+        picture: uint8, (3, H, W) or (H, W, 3).
+        centre: (row, col) of the centre pixel. An even window has one pixel more before its
+            centre than after it.
+        size: side in pixels, or (height, width).
+        color: "#rrggbb".
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: a side under 1 px.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f"the window is {height} x {width} px: a side is at least 1 px")
+    out = as_picture(picture).copy()
+    top, left = centre[0] - height // 2, centre[1] - width // 2
+    rows, cols = np.indices(out.shape[:2])
+    # Distance from the window, 0 inside.
+    down = np.maximum(top - rows, rows - (top + height - 1))
+    across = np.maximum(left - cols, cols - (left + width - 1))
+    distance = np.maximum(down, across)
+    out[distance == 1] = rgb(color)
+    out[distance == 2] = 255
+    return out
 
 
 def present_classes(*labels: object, classes: Classes) -> list[int]:

@@ -150,7 +150,7 @@ def explore(
         start: the position to begin with, a tuple of two with two sliders.
         caption: what to see. `Backticks` become code.
         width: on screen in px; narrower screens shrink the picture. Without it the picture's own
-            width, or a whole multiple of it up to 512 px when it is under 256 px wide.
+            width, or the whole multiple of it nearest to 512 px.
         key: the name in the element's id, when two widgets on a page share name and caption.
         limit: largest size in kB.
 
@@ -202,7 +202,7 @@ def explore(
     # A byte in three is what base64 adds; texts and script take little.
     blobs, quality = encode(different, int(limit * 1000 * 0.75) - 4000)
     H, W = sizes.pop()
-    shown = width or (W if W >= 256 else W * (512 // W))
+    shown = width or W * max(1, round(512 / W))
     html = figure_html(
         uid="explore-" + slug(key or " ".join([*names, caption])),
         names=names,
