@@ -13,6 +13,9 @@ MAY_DIFFER = ("root", "device", "workers", "out")
 """Fields that a resumed run may change: where things lie, never what is computed."""
 
 
+_KINDS = {int: "a whole number", float: "a number", str: "a text"}
+
+
 def _option(default, help: str, choices: tuple[str, ...] = ()):
     """A field with the text that the command line shows for it."""
     metadata = {"help": help, "choices": choices} if choices else {"help": help}
@@ -50,7 +53,7 @@ reached: give warmup below steps, or more steps
     )
     batch: int = _option(8, "images (for the patch model: windows) in a step, over all processes")
     steps: int = _option(1000, "length of the run in optimizer steps")
-    optimizer: str = _option("adamw", "optimizer", ("adamw", "sgd"))
+    optimizer: str = _option("adamw", "how gradients become steps", ("adamw", "sgd"))
     lr: float = _option(1e-3, "highest learning rate, for a loss that is a mean over pixels")
     momentum: float = _option(0.9, "momentum of sgd, 0 up to 1; adamw keeps its own averages")
     weight_decay: float = _option(1e-4, "weight decay; biases and norm layers are left out")
@@ -88,7 +91,7 @@ reached: give warmup below steps, or more steps
             if f.type in (int, float, str) and (
                 not isinstance(value, kinds) or isinstance(value, bool)
             ):
-                raise UsageError(f"{f.name} is {value!r}: give a {f.type.__name__}")
+                raise UsageError(f"{f.name} is {value!r}: give {_KINDS[f.type]}")
             choices = f.metadata.get("choices", ())
             if choices and value not in choices:
                 raise UsageError(f"{f.name} is {value!r}: give one of {', '.join(choices)}")

@@ -8,12 +8,11 @@ with the same weights to the bit.
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,31 +22,15 @@ from tqdm import tqdm
 
 from segcourse import checkpoints, distributed, metrics, optim
 from segcourse.config import Config, differences
+from segcourse.data.batches import Batches
 from segcourse.errors import DataError, UsageError
 from segcourse.labels import check_labels
 from segcourse.records import RunLog, plain
 
-__all__ = ["Batches", "Config", "DivergedError", "History", "evaluate", "fit"]
+__all__ = ["Config", "DivergedError", "History", "evaluate", "fit"]
 
 LOG_EVERY = 10
 """Steps between log lines; reading the loss at every step would make a GPU wait at every step."""
-
-
-class Batches(Protocol):
-    """A stream of training batches that depends on the step alone, never on what came before."""
-
-    steps_per_epoch: int
-    images_per_batch: int
-
-    def stream(
-        self, start_step: int, rank: int = 0, world: int = 1
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's parts of the steps from `start_step` on, without end.
-
-        Yields:
-            images (n, 3, h, w) float, normalised, and labels (n, h, w) int64, where n is
-            images_per_batch / world.
-        """
 
 
 class DivergedError(UsageError):
@@ -95,7 +78,7 @@ def fit(
     Args:
         config: the run; data, root, model, crop and such are for the caller who built the rest.
         model: (N, 3, H, W) to (N, K, H, W), on any device; it is moved to the run's.
-        batches: the stream of global batches.
+        batches: the stream of training batches; each process takes its part of every step.
         out: folder for checkpoints, log.jsonl and TensorBoard; None writes nothing. Of several
             processes only the first writes; all read it when they resume.
         loss: (logits, labels) of the whole batch to a scalar, the mean over labelled pixels.
