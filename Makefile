@@ -36,7 +36,8 @@ notebooks: setup ## execute every notebook again and save the outputs in book/
 
 test: setup ## all tests, and every notebook's outputs against the committed ones
 	@$(PY) -m tools.book book
-	$(PY) -m pytest -n $(JOBS) --dist loadfile -p tools.nbval_replay $(NBVAL) $(ARGS)
+	$(PY) -m pytest tests segcourse book -n $(JOBS) --dist loadfile \
+	  -p tools.nbval_replay $(NBVAL) $(ARGS)
 
 lint: setup ## what the linter and the formatter would change
 	$(PY) -m ruff check .

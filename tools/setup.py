@@ -88,7 +88,7 @@ def talk(command):
 def install():
     """Install the pins, then this package as an editable install."""
     print(
-        "Installing what requirements.txt pins (PyTorch makes it about 5 GB; minutes, once).",
+        "Installing what requirements.txt pins: about 5 GB and some minutes, the first time.",
         flush=True,
     )
     pip = [str(venv_python()), "-m", "pip", "--disable-pip-version-check", "install"]

@@ -1,0 +1,51 @@
+"""What all tests share: one thread, no window, no chance, and no GPU where there is none."""
+
+import contextlib
+import os
+from pathlib import Path
+
+# Before torch is imported: two test processes on two cores, and sums that do not depend on them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # A time limit fails on a busy machine, not on a wrong function.
+    settings.register_profile(
+        "segcourse", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    # The same examples each time: CI holds a change to what it changed.
+    settings.register_profile(
+        "ci", settings.get_profile("segcourse"), derandomize=True, print_blob=True
+    )
+    settings.load_profile("ci" if os.environ.get("CI") else "segcourse")
+
+LONGEST_MODULE = 250  # lines; an aim of the style, not a limit
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the tests that need a GPU where torch sees none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="torch sees no GPU on this machine"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the modules that have grown long, as a thing to look at."""
+    package = Path(__file__).parent.parent / "segcourse"
+    lengths = {
+        path.relative_to(package.parent).as_posix(): len(path.read_text("utf-8").splitlines())
+        for path in package.rglob("*.py")
+    }
+    long = {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE}
+    if long:
+        terminalreporter.section(f"modules over {LONGEST_MODULE} lines", sep="-")
+        for name, lines in sorted(long.items(), key=lambda entry: -entry[1]):
+            terminalreporter.line(f"{lines:5d} {name}")
