@@ -3,8 +3,13 @@
 from pathlib import Path
 
 from segcourse.data.base import SPLITS, Resized, SegmentationData
+from segcourse.data.check import check
+from segcourse.data.convert import convert_masks
+from segcourse.data.download import download
+from segcourse.data.faults import Fault
 from segcourse.data.files import CamVid, Folder, IsbiEM
 from segcourse.data.layout import Instance
+from segcourse.data.published import verify_camvid
 from segcourse.data.scenes import LENGTHS, Scene, Scenes, scene
 from segcourse.data.torchvision_sets import SBD, VOC, Cityscapes, Pets
 
@@ -56,6 +61,7 @@ __all__ = [
     "VOC",
     "CamVid",
     "Cityscapes",
+    "Fault",
     "Folder",
     "Instance",
     "IsbiEM",
@@ -63,6 +69,10 @@ __all__ = [
     "Scene",
     "Scenes",
     "SegmentationData",
+    "check",
+    "convert_masks",
+    "download",
     "open_data",
     "scene",
+    "verify_camvid",
 ]

@@ -21,6 +21,10 @@ SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 
 
+MASK_MODES = ("1", "L", "P", "I", "I;16")
+"""PIL's modes with one integer a pixel."""
+
+
 class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
     """What every data set offers; `data[i]` is an (image, labels) pair.
 
@@ -118,7 +122,7 @@ def read_image(path: Path) -> Tensor:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read an index mask as an (H, W) integer array of the values in the file.
+    """Read an index mask as an (H, W) integer array (mostly uint8) of the values in the file.
 
     A palette PNG gives its indices, as VOC's masks want.
 
@@ -126,12 +130,13 @@ def read_mask(path: Path) -> np.ndarray:
         DataError: the file is missing, unreadable, or holds colours instead of indices.
     """
     picture = open_picture(path)
-    if picture.mode not in ("1", "L", "P", "I", "I;16"):
+    if picture.mode not in MASK_MODES:
         raise DataError(
             f"{path} is a {picture.mode} image, but a mask holds one class index a pixel: convert "
             "it with `segcourse data convert`"
         )
-    return np.array(picture, dtype=np.int64)
+    values = np.array(picture)
+    return values.astype(np.uint8) if picture.mode == "1" else values
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -168,11 +173,14 @@ def decode(values: np.ndarray, table: np.ndarray, num_classes: int, path: Path) 
     Raises:
         DataError: a value that the table does not know.
     """
-    known = (values >= 0) & (values < 256)
-    labels = np.where(known, table[np.where(known, values, 0)], -1)
+    if values.dtype == np.uint8:
+        labels = table[values]
+    else:
+        known = (values >= 0) & (values < 256)
+        labels = np.where(known, table[np.where(known, values, 0)], -1)
     wrong = labels < 0
     if wrong.any():
-        found = describe_values(torch.from_numpy(values[wrong]))
+        found = describe_values(torch.from_numpy(values[wrong].astype(np.int64)))
         void = np.flatnonzero(table == IGNORE).tolist()
         raise DataError(
             f"{path} holds {found}, which is no class: {num_classes} classes are known here, and "

@@ -41,17 +41,21 @@ def layout(name: str, root: Path) -> Folders:
     }
 
 
-def pictures(folder: Path) -> dict[str, Path]:
-    """List the image files of a folder by stem, in order; numbers count as numbers."""
+def picture_files(folder: Path) -> list[Path]:
+    """List the image files of a folder in order; numbers count as numbers."""
     if not folder.is_dir():
-        return {}
+        return []
     files = [
         p
         for p in folder.iterdir()
         if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
     ]
-    files.sort(key=lambda p: (int(p.stem) if p.stem.isdecimal() else -1, p.name))
-    return {p.stem: p for p in files}
+    return sorted(files, key=lambda p: (int(p.stem) if p.stem.isdecimal() else -1, p.name))
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """List the image files of a folder by stem, in order."""
+    return {p.stem: p for p in picture_files(folder)}
 
 
 def in_split(name: str, split: str, stem: str) -> bool:
@@ -80,14 +84,14 @@ def pairs(name: str, root: Path, split: str) -> list[tuple[Path, Path]]:
     if not images:
         raise DataError(
             f"{folders[split][0]} holds no images for the {split} split of {name}: see "
-            f"`segcourse data get {name}` or check the path"
+            f"`segcourse data get {name} --root DIR` or check the path"
         )
     alone = sorted(images.keys() ^ masks.keys())
     if alone:
         raise DataError(
             f"{len(alone)} files of {folders[split][0]} and {folders[split][1]} have no partner, "
-            f"first {alone[0]}: image and mask share a stem. `segcourse data check {root}` lists "
-            "them all"
+            f"first {alone[0]}: image and mask share a stem. "
+            f"`segcourse data check {root} --data {name}` lists them all"
         )
     return [(images[stem], masks[stem]) for stem in images]
 

@@ -174,6 +174,6 @@ def _need_split(name: str, split: str, splits: tuple[str, ...]) -> None:
 
 def _absent(name: str, root: str | Path, needed: str) -> DataError:
     return DataError(
-        f"{root} does not hold the {name} data: need {needed} in it. `segcourse data get {name}` "
-        "fetches it or says how to"
+        f"{root} does not hold the {name} data: need {needed} in it. `segcourse data get {name} "
+        "--root DIR` fetches it or says how to"
     )
