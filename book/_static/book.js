@@ -14,10 +14,11 @@
   /* The hub's address without what follows it: people paste the page they see after login. */
   function cleanAddress(text) {
     let address = text.trim();
-    if (address && !/^[a-z]+:/i.test(address)) address = "https://" + address;
+    if (!/^[a-z]+:\/\//i.test(address)) address = "https://" + address;
     let url;
     try { url = new URL(address); } catch { return null; }
-    if (!/^https?:$/.test(url.protocol) || !url.hostname) return null;
+    // Browsers accept blanks in a host and write them as %20.
+    if (!/^https?:$/.test(url.protocol) || !/^[\w.[\]:-]+$/.test(url.hostname)) return null;
     const path = url.pathname.replace(/\/(hub|user)(\/.*)?$/, "").replace(/\/+$/, "");
     return url.origin + path;
   }
@@ -102,6 +103,10 @@
     document.addEventListener("change", soon); // a tab that is chosen
     window.MathJax?.startup?.promise?.then(soon);
   }
+
+  // A page read from the disk may not fetch the others: the search shows titles without excerpts.
+  // (Sphinx declares its options with const, so they are no property of window.)
+  if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
   setUpHub();
   document.querySelectorAll("[data-print]").forEach((button) =>
