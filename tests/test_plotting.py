@@ -38,12 +38,14 @@ def run(code):
 # Colours
 
 
+@settings(deadline=None)
 @given(COLOR)
 def test_text_reads_on_every_background(color):
     chosen = plotting.text_on(color)
     assert plotting.contrast(color, (0, 0, 0) if chosen == "#000000" else (255,) * 3) >= 4.5
 
 
+@settings(deadline=None)
 @given(COLOR, COLOR)
 def test_contrast_is_symmetric_and_between_1_and_21(one, other):
     ratio = plotting.contrast(one, other)
@@ -76,6 +78,7 @@ def test_overlay_is_exact_at_both_ends():
     assert (plotting.overlay(image, labels, SCENES, alpha=0) == image).all()
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), COLOR, COLOR)
 def test_overlay_mixes_by_alpha(alpha, pixel, color):
     image, one = np.full((1, 1, 3), pixel, np.uint8), Classes(("a",), (color,))
@@ -143,6 +146,7 @@ def test_present_classes_are_those_of_all_maps_void_last():
     assert plotting.present_classes(one, other, classes=SCENES) == [0, 2, 4, IGNORE]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
 def test_outline_frames_the_window_and_hides_none_of_it(height, width, row, col):
     picture = np.full((24, 24, 3), 7, np.uint8)
@@ -169,6 +173,7 @@ def test_magnify_repeats_each_pixel():
     assert plotting.magnify(image, 3).shape == (48, 72, 3)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_deepest_pixel_lies_in_the_mask_as_deep_as_it_says(seed):
     rng = np.random.default_rng(seed)

@@ -86,17 +86,14 @@ def encode(pictures: Sequence[np.ndarray], budget: int) -> tuple[list[bytes], in
         The WebP files and the quality taken, None for lossless.
     """
     lossless = [to_webp(one, None) for one in pictures]
-    lossy = [to_webp(one, QUALITIES[0]) for one in pictures]
-    exact, near = sum(map(len, lossless)), sum(map(len, lossy))
-    # Text and class colours stay sharp without loss: worth a third more, and a small widget
-    # may take what it likes.
-    if exact <= budget and (exact <= 1.3 * near or exact <= budget / 10):
-        return lossless, None
-    for quality in QUALITIES[1:]:
-        if near <= budget:
-            break
+    exact = sum(map(len, lossless))
+    for quality in QUALITIES:
         lossy = [to_webp(one, quality) for one in pictures]
         near = sum(map(len, lossy))
-    else:
-        quality = QUALITIES[-1]
+        # Text and class colours stay sharp without loss: worth a third more than the best lossy
+        # pictures, and a small widget may take what it likes.
+        if quality == QUALITIES[0] and exact <= max(min(1.3 * near, budget), budget / 10):
+            return lossless, None
+        if near <= budget:
+            break
     return lossy, quality
