@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segcourse.labels import IGNORE, Classes
 
-VOID_COLOR = (255, 255, 255)
 INK, PAPER, EDGE = (20, 20, 20), (255, 255, 255), (128, 128, 128)
 
 
@@ -28,7 +27,7 @@ def label_image(labels: np.ndarray, classes: Classes) -> Image.Image:
     """
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(classes)] = classes.palette
-    palette[IGNORE] = VOID_COLOR
+    palette[IGNORE] = classes.void
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(palette.tobytes())  # turns mode "L" into "P" and keeps the indices
     return image

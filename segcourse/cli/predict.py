@@ -98,7 +98,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"segcourse predict: {error}", file=sys.stderr)
             failed += 1
             continue
-        labels = predict(trained.model, image, area, trained.device)
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        labels = predict(trained.model, pixels, area, trained.device).numpy()
         present = [int(k) for k in np.argsort(-np.bincount(labels.ravel())) if (labels == k).any()]
         label_image(labels, trained.classes).save(targets[0])
         picture = overlay(image, labels, trained.classes)
@@ -110,25 +111,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, image: np.ndarray, area: int | None, device: torch.device):
+def predict(model: nn.Module, image: Tensor, area: int | None, device: torch.device) -> Tensor:
     """Label one image.
 
     Args:
-        model: in evaluation mode, on `device`; (1, 3, h, w) -> (1, K, h, w).
-        image: (H, W, 3) uint8.
+        model: in evaluation mode, on `device`; (1, 3, h, w) to (1, K, h, w).
+        image: (3, H, W) uint8.
         area: pixels that the network sees; the image is scaled to it, keeping its shape. None
             gives the image as it is.
         device: where the model is.
 
     Returns:
-        (H, W) uint8 class indices.
+        (H, W) int64 class indices, on the CPU.
     """
-    H, W = image.shape[:2]
+    H, W = image.shape[1:]
     scale = 1.0 if area is None else math.sqrt(area / (H * W))
-    h, w = max(round(H * scale), 1), max(round(W * scale), 1)
-    x = resize_image(torch.from_numpy(image).permute(2, 0, 1), (h, w))
-    logits = model(normalise(x.to(device)[None].float() / 255))[0]
-    return enlarged_argmax(logits, H, W).to(torch.uint8).cpu().numpy()
+    seen = resize_image(image, (max(round(H * scale), 1), max(round(W * scale), 1)))
+    logits = model(normalise(seen[None].to(device).float() / 255))[0]
+    return enlarged_argmax(logits, H, W).cpu()
 
 
 def enlarged_argmax(logits: Tensor, height: int, width: int) -> Tensor:

@@ -11,7 +11,7 @@ from segcourse.labels import Classes
 __all__ = ["DATASETS", "LAYOUTS", "Sets", "check_root", "open_sets", "open_split"]
 
 LAYOUTS = {
-    "camvid": ("train/ trainannot/ val/ valannot/ test/ testannot/", "train"),
+    "camvid": ("train/ trainannot/ val/ valannot/ test/ testannot/", "trainannot"),
     "isbi": ("image/0.png ... image/29.png and label/0.png ... label/29.png", "image"),
     "voc": ("VOCdevkit/VOC2012/", "VOCdevkit"),
     "sbd": ("img/ cls/ train.txt val.txt", "img"),

@@ -139,8 +139,9 @@ def _report(
     name = sets.classes.names[majority]
     numbers = summary(cm, sets.classes)
     baseline = summary(always(majority, val_pixels), sets.classes)
-    H, W = sets.size
-    print(f"\nafter {history.steps} steps, on val ({len(sets.val)} images, {H}x{W}):")
+    # Worker processes read files as they are, so their sizes may differ.
+    size = f" of {sets.size[0]}x{sets.size[1]}" if config.height or not config.workers else ""
+    print(f"\nafter {history.steps} steps, on val ({len(sets.val)} images{size}):")
     print(table(numbers, baseline, f"always {name}"))
     if history.best_step not in (None, history.steps):
         print(f"\nthe best val mIoU was {history.best_miou:.4f}, at step {history.best_step}")
@@ -161,15 +162,14 @@ def _with_saved_values(
     parser: argparse.ArgumentParser, args: argparse.Namespace
 ) -> argparse.Namespace:
     """Read the command line again with the run's own values as defaults."""
-    out = Path(config_from(args).out or f"runs/{args.data}-{args.model}")
+    out = Path(args.out or f"runs/{args.data}-{args.model}")
     saved = saved_config(out)
     if saved is None:
         raise UsageError(
             f"{out} holds no run to resume: give the --out of one, or start without --resume"
         )
-    parser.set_defaults(**saved, out=str(out))
-    again = parser.parse_args(args.words)
-    return again
+    parser.set_defaults(**(saved | {"out": str(out)}))
+    return parser.parse_args(args.words)
 
 
 def _check_folder(out: Path, resume: bool) -> None:

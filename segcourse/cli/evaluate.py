@@ -1,0 +1,125 @@
+"""`segcourse eval`: measure a trained run on one split of a data set."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from segcourse.cli.flags import add_device
+from segcourse.cli.predict import predict
+from segcourse.cli.report import summary, table
+from segcourse.cli.runs import Run, load_run
+from segcourse.cli.sources import DATASETS, open_split
+from segcourse.data import SegmentationData
+from segcourse.distributed import choose_device
+from segcourse.errors import DataError, UsageError
+from segcourse.labels import IGNORE
+from segcourse.metrics import confusion_matrix, mean_iou, trimap
+from segcourse.records import record, write_record
+
+DESCRIPTION = """\
+Measure a trained run on a data set: mean IoU, IoU and accuracy of every class, pixel accuracy,
+mean class accuracy, frequency-weighted IoU, and the mean IoU near borders (trimap). All are read
+off one confusion matrix over the whole set; void pixels count nowhere. The weights are those of
+the run's best checkpoint, which was chosen on val: choose by val, report test, once."""
+
+EPILOG = """\
+examples:
+  segcourse eval runs/x
+  segcourse eval runs/x --split test --full-size --json results/test.json"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `segcourse eval`."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN_DIR", help="output folder of `segcourse train`"
+    )
+    data = parser.add_argument_group("what it is measured on")
+    data.add_argument("--split", choices=("val", "test", "train"), default="val", help="split")
+    data.add_argument("--data", choices=DATASETS, help="data set; the run's own if left out")
+    data.add_argument("--root", help="folder of the data set; the run's own if left out")
+    data.add_argument(
+        "--full-size",
+        action="store_true",
+        help="compare at the size of the files: the network sees the image scaled as in training, "
+        "and its scores are enlarged; without this both are compared at the training size",
+    )
+    data.add_argument(
+        "--trimap-width",
+        type=int,
+        default=3,
+        metavar="PX",
+        help="how far from a border between labels the trimap reaches, in pixels",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print and write."""
+    if args.trimap_width < 1:
+        raise UsageError(f"--trimap-width is {args.trimap_width}: give 1 pixel or more")
+    started = time.perf_counter()
+    trained = load_run(args.run_dir, choose_device(args.device))
+    config = trained.config
+    name = args.data or config.data
+    root = args.root if args.root is not None else (config.root if name == config.data else "")
+    if args.full_size and name == "scenes":
+        raise UsageError("--full-size is for files, and scenes are generated: leave it out")
+    # A run on files of their own size keeps it; a resized run is measured as it was trained.
+    size = trained.size if config.height or name == "scenes" else None
+    size = None if args.full_size else size
+    data = open_split(name, root, args.split, size)
+    if len(data.classes) != len(trained.classes):
+        raise DataError(
+            f"{args.run_dir} was trained for {len(trained.classes)} classes and {name} has "
+            f"{len(data.classes)}: measure it on {config.data}, or a set with the same classes"
+        )
+    area = trained.size[0] * trained.size[1] if config.height else None
+    cm, near = measure(trained, data, area, args.trimap_width)
+    numbers = summary(cm, data.classes)
+    numbers["trimap"] = {"width": args.trimap_width, "miou": mean_iou(near)}
+
+    compared = "the size of the files" if size is None else f"{size[0]}x{size[1]}"
+    print(f"{args.run_dir} on {name} {args.split}: {len(data)} images, compared at {compared}")
+    print(f"weights: {trained.weights}\n")
+    print(table(numbers))
+    print(f"\n  mean IoU within {args.trimap_width} px of a border: {mean_iou(near):.4f}")
+    if args.json is not None:
+        command = ["segcourse", "eval", *args.words]
+        seconds, speed = time.perf_counter() - started, None
+        made = record(command, config, config.seed, numbers, [], seconds, speed, trained.device)
+        write_record(args.json, made)
+        print(f"written: {args.json}", file=sys.stderr)
+    return 0
+
+
+def measure(
+    trained: Run, data: SegmentationData, area: int | None, width: int
+) -> tuple[Tensor, Tensor]:
+    """Count the confusion matrices of a set: of all pixels, and of those near a border.
+
+    Args:
+        trained: the run.
+        data: the split; images may differ in size.
+        area: pixels that the network sees of an image; None: as it is.
+        width: of the trimap, in pixels.
+
+    Returns:
+        Two (K, K) int64 matrices.
+    """
+    K = len(data.classes)
+    cm, near = torch.zeros(2, K, K, dtype=torch.int64)
+    for i in tqdm(range(len(data)), unit="image", disable=None):  # silent in a file or a pipe
+        image, labels = data[i]
+        predicted = predict(trained.model, image, area, trained.device)[None]
+        border = trimap(labels[None], width)
+        cm += confusion_matrix(predicted, labels[None], K)
+        near += confusion_matrix(predicted, labels[None].where(border, IGNORE), K)
+    return cm, near

@@ -1,0 +1,180 @@
+"""The command line as a whole: help, versions, exit codes, flags, no traceback."""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+from cli_tools import call
+
+import segcourse
+from segcourse import cli
+from segcourse.cli import flags, models
+from segcourse.config import Config
+from segcourse.errors import DataError, UsageError
+
+
+def python(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "segcourse", *words], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_the_module_runs_and_gives_the_exit_code_to_the_shell():
+    done = python("predict", "nowhere.png", "--run", "nowhere", "--out", "out")
+    assert done.returncode == 1
+    assert "nowhere.png does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_and_version_do_not_wait_for_torch():
+    code = (
+        "import sys; from segcourse.cli import main; a = main(['--help']); b = main(['--version']);"
+        "print(a, b, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "0 0 False"
+
+
+def test_version_names_the_package_and_torch(capsys):
+    code, out, _ = call(capsys, "--version")
+    assert code == 0
+    assert out.startswith(f"segcourse {segcourse.__version__} (torch 2.")
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_each_command_has_a_help_with_an_example_and_the_exit_codes(command, capsys):
+    code, out, _ = call(capsys, command, "--help")
+    assert code == 0
+    assert "exit codes:" in out
+    assert "130  interrupted" in out
+    if command not in ("data", "bench"):
+        assert (
+            f"example{'s' if command in ('train', 'eval') else ''}:\n  segcourse {command}" in out
+        )
+        assert "--debug" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("data", what) for what in ("check", "get", "convert", "preview", "stats")),
+        ("bench", "model"),
+    ],
+)
+def test_each_subcommand_has_a_help_with_an_example(words, capsys):
+    code, out, _ = call(capsys, *words, "--help")
+    assert code == 0
+    assert f"example:\n  segcourse {words[0]} {words[1]}" in out
+
+
+def test_every_field_of_config_is_one_flag_of_train(capsys):
+    grouped = [name for names in flags.GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(f.name for f in fields(Config))
+    _, out, _ = call(capsys, "train", "--help")
+    for f in fields(Config):
+        assert f"--{f.name.replace('_', '-')} " in out
+
+
+def test_flags_left_out_give_the_default_config():
+    parser = argparse.ArgumentParser()
+    flags.add_config_flags(parser)
+    assert flags.config_from(parser.parse_args([])) == Config()
+
+
+def test_flags_given_arrive_with_their_types():
+    parser = argparse.ArgumentParser()
+    flags.add_config_flags(parser)
+    words = "--crop 8 9 --scale 0.5 2 --milestones 0.1 0.2 0.3 --channels-last --no-compile"
+    config = flags.config_from(parser.parse_args([*words.split(), "--lr", "1e-2", "--steps", "7"]))
+    assert config.crop == (8, 9)
+    assert config.scale == (0.5, 2.0)
+    assert config.milestones == (0.1, 0.2, 0.3)
+    assert (config.channels_last, config.compile) == (True, False)
+    assert (config.lr, config.steps) == (0.01, 7)
+
+
+def test_the_default_model_is_in_the_table_and_meets_the_contract():
+    import torch
+
+    assert Config().model in models.MODELS
+    for name in models.MODELS:
+        dense = models.as_dense(models.build(name, 5, seed=0)).eval()
+        assert dense(torch.zeros(1, 3, 17, 23)).shape == (1, 5, 17, 23)
+
+
+def test_a_model_depends_on_its_seed_and_leaves_the_global_random_state_alone():
+    import torch
+
+    before = torch.get_rng_state()
+    a, b, c = (models.build("full-resolution", 3, seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    first = next(iter(a))
+    assert torch.equal(a[first], b[first])
+    assert not torch.equal(a[first], c[first])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("trian",), "invalid choice: 'trian'"),
+        (("train", "--step", "3"), "unrecognized arguments: --step 3"),
+        (("train", "--steps", "many"), "argument --steps: invalid int value: 'many'"),
+        (("train", "--model", "unet5000"), "argument --model: invalid choice: 'unet5000'"),
+        (("train", "--data", "imagenet"), "argument --data: invalid choice: 'imagenet'"),
+        (("train", "--steps", "0"), "steps is 0: give a value above 0"),
+        (("train", "--height", "90"), "height is 90 and width is 0: give both"),
+        (("train", "--crop", "8"), "argument --crop: expected 2 arguments"),
+        (("train", "--device", "quantum"), "device is 'quantum', which torch does not know"),
+        (("train", "--device", "cuda:99"), "GPU number 99 is needed"),
+        (("train", "--data", "camvid"), "--data camvid needs --root, and none was given"),
+        (("train", "--model", "patch", "--jitter", "0.2"), "--jitter does not apply to the patch"),
+        (("eval",), "the following arguments are required: RUN_DIR"),
+        (("predict", "a.png"), "the following arguments are required: --run, --out"),
+        (("data", "preview", "--out", "x.png", "--count", "0"), "--count is 0: give 1 or more"),
+        (("data", "get", "mnist", "--root", "x"), "argument NAME: invalid choice: 'mnist'"),
+        (("bench", "model", "--batch", "0"), "--batch is 0: give 1 or more"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2_and_says_what_is_wrong(words, told, capsys):
+    code, _, err = call(capsys, *words)
+    assert code == 2
+    assert told in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (DataError("mask.png is missing"), 1, "segcourse bench: mask.png is missing\n"),
+        (UsageError("a and b exclude each other"), 2, "segcourse bench: a and b exclude"),
+        (PermissionError(13, "Permission denied", "x/y"), 1, "x/y: Permission denied"),
+        (RuntimeError("CUDA out of memory. Tried 2 GiB\nmore"), 1, "Use a smaller --batch"),
+        (MemoryError(), 1, "out of memory\nUse a smaller --batch"),
+        (KeyboardInterrupt("the last checkpoint is c"), 130, "interrupted: the last checkpoint"),
+    ],
+)
+def test_an_error_of_the_input_is_its_text_and_its_exit_code(
+    error, code, told, capsys, monkeypatch
+):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr("segcourse.cli.bench.run", fail)
+    found, _, err = call(capsys, "bench", "model")
+    assert found == code
+    assert told in err
+    with pytest.raises(type(error)):
+        cli.main(["bench", "model", "--debug"])
+
+
+@pytest.mark.parametrize("error", [TypeError("f() got 3"), RuntimeError("mat1 and mat2")])
+def test_an_error_of_the_package_itself_keeps_its_traceback(error, monkeypatch):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr("segcourse.cli.bench.run", fail)
+    with pytest.raises(type(error)):
+        cli.main(["bench", "model"])
