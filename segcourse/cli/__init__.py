@@ -46,8 +46,10 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return "".join(indent + line for line in text.splitlines(keepends=True))
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        hidden = action.default is None or action.default is False or action.default == ""
-        if hidden or not action.option_strings:
+        default = action.default
+        if isinstance(default, tuple):
+            return f"{action.help} (default: {' '.join(map(str, default))})"
+        if default is None or default is False or default == "" or not action.option_strings:
             return action.help
         return super()._get_help_string(action)
 
