@@ -41,103 +41,13 @@ class Classes:
         return len(self.names)
 
 
-# Okabe and Ito's eight colours: they stay apart for every common kind of colour blindness.
-# Ground is a dark neutral, so that what stands on it is seen first.
-SCENES = Classes(
-    ("ground", "disc", "square", "triangle", "cross", "bar", "pond", "plaza"),
-    (
-        (44, 48, 54),
-        (230, 159, 0),
-        (86, 180, 233),
-        (0, 158, 115),
-        (240, 228, 66),
-        (204, 121, 167),
-        (0, 114, 178),
-        (213, 94, 0),
-    ),
-    void=(236, 236, 236),
-)
+def from_hex(codes: str) -> tuple[Color, ...]:
+    """Read colours written as rrggbb with blanks between.
 
-# SegNet's names, order and colours.
-CAMVID = Classes(
-    (
-        "Sky",
-        "Building",
-        "Pole",
-        "Road",
-        "Pavement",
-        "Tree",
-        "SignSymbol",
-        "Fence",
-        "Car",
-        "Pedestrian",
-        "Bicyclist",
-    ),
-    (
-        (128, 128, 128),
-        (128, 0, 0),
-        (192, 192, 128),
-        (128, 64, 128),
-        (60, 40, 222),
-        (128, 128, 0),
-        (192, 128, 128),
-        (64, 64, 128),
-        (64, 0, 128),
-        (64, 64, 0),
-        (0, 128, 192),
-    ),
-    void=(0, 0, 0),
-)
-
-ISBI = Classes(("membrane", "cell"), ((0, 0, 0), (255, 255, 255)))
-
-PETS = Classes(("background", "pet"), ((44, 48, 54), (230, 159, 0)))
-
-CITYSCAPES = Classes(
-    (
-        "road",
-        "sidewalk",
-        "building",
-        "wall",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "rider",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "motorcycle",
-        "bicycle",
-    ),
-    (
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ),
-    void=(0, 0, 0),
-)
+    >>> from_hex("000000 ff8000")
+    ((0, 0, 0), (255, 128, 0))
+    """
+    return tuple((int(c[:2], 16), int(c[2:4], 16), int(c[4:], 16)) for c in codes.split())
 
 
 def distinct_colors(count: int) -> tuple[Color, ...]:
@@ -157,32 +67,58 @@ def distinct_colors(count: int) -> tuple[Color, ...]:
     return tuple(colors)
 
 
+# fmt: off
+# Okabe and Ito's eight colours: they stay apart for every common kind of colour blindness.
+# Ground is a dark neutral, so that what stands on it is seen first.
+SCENES = Classes(
+    (
+        "ground", "disc", "square", "triangle", "cross", "bar", "pond", "plaza",
+    ),
+    from_hex(
+        "2c3036 e69f00 56b4e9 009e73 f0e442 cc79a7 0072b2 d55e00"
+    ),
+    void=(236, 236, 236),
+)
+
+# SegNet's names, order and colours.
+CAMVID = Classes(
+    (
+        "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car",
+        "Pedestrian", "Bicyclist",
+    ),
+    from_hex(
+        "808080 800000 c0c080 804080 3c28de 808000 c08080 404080 400080 404000 0080c0"
+    ),
+    void=(0, 0, 0),
+)
+
 VOC = Classes(
     (
-        "background",
-        "aeroplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "diningtable",
-        "dog",
-        "horse",
-        "motorbike",
-        "person",
-        "pottedplant",
-        "sheep",
-        "sofa",
-        "train",
-        "tvmonitor",
+        "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat",
+        "chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant",
+        "sheep", "sofa", "train", "tvmonitor",
     ),
     distinct_colors(21),
 )
+
+# The 19 evaluated classes in the order of their train ids.
+CITYSCAPES = Classes(
+    (
+        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light",
+        "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus",
+        "train", "motorcycle", "bicycle",
+    ),
+    from_hex(
+        "804080 f423e8 464646 66669c be9999 999999 faaa1e dcdc00 6b8e23 98fb98 "
+        "4682b4 dc143c ff0000 00008e 000046 003c64 005064 0000e6 770b20"
+    ),
+    void=(0, 0, 0),
+)
+
+ISBI = Classes(("membrane", "cell"), from_hex("000000 ffffff"))
+
+PETS = Classes(("background", "pet"), from_hex("2c3036 e69f00"))
+# fmt: on
 
 
 def check_labels(labels: Tensor, num_classes: int) -> None:

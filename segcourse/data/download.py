@@ -29,18 +29,19 @@ BY_HAND = {
         "folders CamVid/train, trainannot, val, valannot, test and testannot into {root}"
     ),
     "isbi": (
-        "no source of it stays in one place: register at https://imagej.net/events/isbi-2012-"
-        "segmentation-challenge, take the 30 training slices and their labels, and save them as "
+        "no source of it has stayed in one place. Find train-volume.tif and train-labels.tif of "
+        "the ISBI 2012 challenge (neuronal structures in EM stacks), and save their 30 slices as "
         "{root}/image/0.png to 29.png and {root}/label/0.png to 29.png (labels: 0 membrane, "
         "255 cell)"
     ),
     "voc": (
-        "fetch VOCtrainval_11-May-2012.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ "
+        "fetch https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar "
         "and unpack it in {root}, which then holds VOCdevkit/VOC2012"
     ),
     "sbd": (
-        "fetch benchmark.tgz from http://home.bharathh.info/pubs/codes/SBD/download.html, unpack "
-        "it, and put cls, img, train.txt and val.txt of benchmark_RELEASE/dataset into {root}"
+        "fetch https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
+        "semantic_contours/benchmark.tgz, unpack it, and put cls, img, train.txt and val.txt of "
+        "benchmark_RELEASE/dataset into {root}"
     ),
     "pets": (
         "fetch images.tar.gz and annotations.tar.gz from https://www.robots.ox.ac.uk/~vgg/data/"
