@@ -468,6 +468,19 @@ def test_colours_follow_the_button_and_stay(page, server):
     assert page.evaluate(theme) == "dark"
 
 
+def test_a_dark_page_is_printed_in_light_colours(browser):
+    context = context_of(browser, "dark")
+    page = context.new_page()
+    open_page(page, (HTML / a_notebook_page()).as_uri())
+    theme = "document.documentElement.dataset.theme"
+    seen = [page.evaluate(theme)]
+    for event in ("beforeprint", "afterprint"):
+        page.evaluate(f"window.dispatchEvent(new Event('{event}'))")
+        seen.append(page.evaluate(theme))
+    context.close()
+    assert seen == ["dark", "light", "dark"]
+
+
 @pytest.mark.parametrize("on_disk", [True, False], ids=["disk", "server"])
 def test_the_search_finds_a_page(page, server, visits, on_disk):
     visit = Visit("search")

@@ -1,4 +1,4 @@
-/* The page's own behaviour: the JupyterHub button, printing, and names for regions that scroll. */
+/* The page's own behaviour: the JupyterHub button, printing, search, and names for regions that scroll. */
 (() => {
   "use strict";
   const KEY = "segcourse-hub";
@@ -103,6 +103,14 @@
     document.addEventListener("change", soon); // a tab that is chosen
     window.MathJax?.startup?.promise?.then(soon);
   }
+
+  // Paper is white: print a dark page in the light colours.
+  let screenTheme;
+  window.addEventListener("beforeprint", () => {
+    screenTheme = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+  });
+  window.addEventListener("afterprint", () => { document.documentElement.dataset.theme = screenTheme; });
 
   // A page read from the disk may not fetch the others: the search shows titles without excerpts.
   // (Sphinx declares its options with const, so they are no property of window.)
