@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment, and weights loaded with errors that explain.
+"""Checkpoints that survive a kill at any moment, and are found again.
 
 A checkpoint is a folder, written under another name, forced to disk and renamed: it is there in
 full or not at all. Its meta.json holds the hash of every file, so damage is seen, and the one
@@ -19,12 +19,11 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import segcourse
+from segcourse import weights
 from segcourse.errors import DataError
 
 WEIGHTS, AVERAGED, STATE, META = "weights.safetensors", "ema.safetensors", "state.pt", "meta.json"
@@ -71,9 +70,9 @@ def save(
     Returns:
         The checkpoint's folder, `step-000200`.
     """
-    files = {WEIGHTS: _tensor_bytes(model.state_dict())}
+    files = {WEIGHTS: weights.to_bytes(model.state_dict())}
     if averaged is not None:
-        files[AVERAGED] = _tensor_bytes(averaged.state_dict())
+        files[AVERAGED] = weights.to_bytes(averaged.state_dict())
     buffer = io.BytesIO()
     torch.save(state, buffer)
     files[STATE] = buffer.getvalue()
@@ -164,49 +163,8 @@ def load_weights(model: nn.Module, path: str | Path) -> Path:
             number of classes.
     """
     file = _find_weights(Path(path))
-    try:
-        saved = safetensors.torch.load_file(file)
-    except safetensors.SafetensorError as error:
-        raise DataError(
-            f"{file} is not a safetensors file ({error}): give a checkpoint that segcourse wrote, "
-            "or save a state_dict with safetensors.torch.save_file"
-        ) from error
-    _compare(file, saved, model)
-    model.load_state_dict(saved)
+    weights.load(model, file)
     return file
-
-
-def _compare(file: Path, saved: dict[str, Tensor], model: nn.Module) -> None:
-    """Raise DataError unless `saved` holds the model's tensors by name and shape."""
-    own = model.state_dict()
-    missing, unexpected = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
-    if missing or unexpected:
-        raise DataError(
-            f"{file} holds the weights of another model than {type(model).__name__}: "
-            f"it lacks {_some(missing)} and has beyond need {_some(unexpected)}; "
-            "build the model that the file was trained with"
-        )
-    wrong = [name for name in own if own[name].shape != saved[name].shape]
-    if not wrong:
-        return
-    # A head for another number of classes differs in one axis, by the same two sizes throughout.
-    sizes = set()
-    for name in wrong:
-        a, b = saved[name].shape, own[name].shape
-        differ = [(x, y) for x, y in zip(a, b, strict=False) if x != y]
-        sizes.add(differ[0] if len(a) == len(b) and len(differ) == 1 else None)
-    if len(sizes) == 1 and None not in sizes:
-        ((had, has),) = sizes
-        raise DataError(
-            f"{file} was trained for {had} classes and the model has {has} ({_some(wrong)}): "
-            f"build the model with {had} classes, or give the data set that it was trained on"
-        )
-    name = wrong[0]
-    raise DataError(
-        f"{file} does not fit {type(model).__name__}: {name} is {tuple(saved[name].shape)} in the "
-        f"file and {tuple(own[name].shape)} in the model, and {len(wrong) - 1} more differ; "
-        "build the model with the sizes that the file was trained with"
-    )
 
 
 def _find_weights(path: Path) -> Path:
@@ -224,25 +182,6 @@ def _find_weights(path: Path) -> Path:
             )
         path = checkpoint.path
     return path / (AVERAGED if (path / AVERAGED).exists() else WEIGHTS)
-
-
-def _some(names: list[str]) -> str:
-    """A few of many names, in words."""
-    if not names:
-        return "nothing"
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + rest
-
-
-def _tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
-    # safetensors refuses tensors that share memory, as tied weights do: each gets its own copy,
-    # and loading writes the same values twice. It also wants standard memory order.
-    return safetensors.torch.save(
-        {
-            name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, t in tensors.items()
-        }
-    )
 
 
 def _meta_hash(meta: dict) -> str:

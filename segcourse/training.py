@@ -27,7 +27,7 @@ from segcourse.errors import DataError, UsageError
 from segcourse.labels import check_labels
 from segcourse.records import RunLog, plain
 
-__all__ = ["Config", "DivergedError", "History", "evaluate", "fit"]
+__all__ = ["Batches", "Config", "DivergedError", "History", "evaluate", "fit"]
 
 LOG_EVERY = 10
 """Steps between log lines; reading the loss at every step would make a GPU wait at every step."""

@@ -68,7 +68,7 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 # ---- who may import whom
 
 BASE = {"errors", "labels"}
-TRAINING = {"config", "optim", "checkpoints", "distributed", "records", "training"}
+TRAINING = {"config", "optim", "weights", "checkpoints", "distributed", "records", "training"}
 ROOMS = {
     "": set(),
     "errors": set(),

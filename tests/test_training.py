@@ -202,7 +202,7 @@ sys.path.insert(0, sys.argv[1])
 import test_training as t
 torch.set_num_threads(1)
 out, whole, seed = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-run = t.config(steps=90, checkpoint_every=3, eval_every=20)
+run = t.config(steps=60, checkpoint_every=3, eval_every=20)
 chance = random.Random(seed)
 
 def child(folder):
@@ -222,7 +222,7 @@ def newer(before):
 t.fit(t.config(steps=1), t.net(), None)  # torch imports what optimizers need once, before forking
 assert os.waitpid(child(whole), 0)[1] == 0
 kills = 0
-for moment in ("start", "writing", "later", "writing", "later", "writing"):
+for moment in ("start", "writing", "later", "writing", "later"):
     before = set((out / "checkpoints").glob("step-*"))
     pid = child(out)
     while os.waitpid(pid, os.WNOHANG)[0] == 0:
@@ -258,9 +258,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # TQDM_DISABLE is obeyed
-    assert int(done.stdout) >= 4
+    assert int(done.stdout) >= 3
     last = [checkpoints.latest(folder / "checkpoints") for folder in (killed, whole)]
-    assert [c.step for c in last] == [90, 90]
+    assert [c.step for c in last] == [60, 60]
     for name in ("weights.safetensors", "ema.safetensors"):
         a, b = ((c.path / name).read_bytes() for c in last)
         assert a == b
@@ -407,8 +407,9 @@ def test_channels_last_changes_the_memory_order_and_not_the_result():
     a, b, strides = net(), net(), set()
     a[3].p = b[3].p = 0.0  # dropout draws its mask in memory order
     b[0].register_forward_hook(lambda module, x, y: strides.add(x[0].stride()[1]))
-    fit(config(steps=3), a, None, evaluate=None)
-    fit(config(steps=3, channels_last=True), b, None, evaluate=None)
+    run = {"steps": 3, "optimizer": "sgd"}  # Adam would blow rounding up where a gradient is zero
+    fit(config(**run), a, None, evaluate=None)
+    fit(config(channels_last=True, **run), b, None, evaluate=None)
     assert strides == {1}
     for x, y in zip(a.parameters(), b.parameters(), strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-4)
