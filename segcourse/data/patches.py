@@ -58,16 +58,17 @@ class PatchBatches:
                 "a larger one reaches past the mirror image of the whole image"
             )
         self.resident, self.window, self.seed = resident, window, seed
-        self.balanced = balanced
         self.images_per_batch = patches_per_batch
         self.steps_per_epoch = len(resident)
         flat = resident.labels.flatten()
         dtype = torch.int32 if flat.numel() < 2**31 else torch.int64
-        # Sorted by class, so that the pixels of a class are one stretch of the index.
-        found = [
-            (flat == c).nonzero()[:, 0].to(dtype) for c in flat.unique().tolist() if c != IGNORE
-        ]
-        if not found:
+        if balanced:
+            groups = (flat == c for c in flat.unique().tolist() if c != IGNORE)
+        else:
+            groups = [flat != IGNORE]
+        # Group after group, so that the pixels of a class are one stretch of the index.
+        found = [g.nonzero()[:, 0].to(dtype) for g in groups]
+        if not sum(len(p) for p in found):
             raise ValueError("every pixel of the set is void: no window has a label to learn")
         self._pixels = torch.cat(found)
         self._counts = torch.tensor([len(p) for p in found])
@@ -78,11 +79,8 @@ class PatchBatches:
         mine = share(self.images_per_batch, rank, world)
         generator = generator_for(self.seed, WINDOWS, step)
         u = torch.rand(self.images_per_batch, 2, generator=generator, dtype=torch.float64)[mine]
-        if self.balanced:
-            group = (u[:, 0] * len(self._counts)).long()
-            chosen = self._starts[group] + (u[:, 1] * self._counts[group]).long()
-        else:
-            chosen = (u[:, 1] * len(self._pixels)).long()
+        group = (u[:, 0] * len(self._counts)).long()
+        chosen = self._starts[group] + (u[:, 1] * self._counts[group]).long()
         pixel = self._pixels[chosen.to(self.resident.device)].long()
         H, W = self.resident.size
         image, row, col = pixel // (H * W), pixel // W % H, pixel % W
