@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from segcourse.widgets.frames import data_uri, encode, to_pixels, to_webp, unique
-from segcourse.widgets.page import escape, figure_html, slug
+from segcourse.widgets.page import escape, figure_html, inline, slug
 
 MAX_FRAMES = 80
 STATIC = "SEGCOURSE_STATIC"
@@ -35,6 +35,7 @@ class Exploration:
     _names: tuple[str, ...] = field(repr=False)
     _labels: tuple[tuple[str, ...], ...] = field(repr=False)
     _start: tuple[int, ...] = field(repr=False)
+    _caption: str = field(repr=False)
     _render: Callable[[tuple[int, ...]], str] = field(repr=False)
 
     @property
@@ -68,13 +69,14 @@ class Exploration:
             for name, texts, place in zip(self._names, self._labels, self._start, strict=True)
         ]
         picture = ipywidgets.HTML(self._render(self._start))
+        below = [ipywidgets.HTML(inline(self._caption))] if self._caption else []
 
         def show(change: object) -> None:
             picture.value = self._render(tuple(slider.value for slider in sliders))
 
         for slider in sliders:
             slider.observe(show, "value")
-        return ipywidgets.VBox([*sliders, picture])
+        return ipywidgets.VBox([*sliders, picture, *below])
 
 
 def _texts(values: Sequence[object], unit: str) -> tuple[str, ...]:
@@ -224,7 +226,7 @@ def explore(
             f'style="{sharp}max-width:100%;height:auto;background:#fff">'
         )
 
-    result = Exploration(html, len(different), quality, names, texts, first, render)
+    result = Exploration(html, len(different), quality, names, texts, first, caption, render)
     if result.kilobytes > limit:
         raise ValueError(
             f"the widget takes {result.kilobytes:.0f} kB, at most {limit:g} are allowed: "

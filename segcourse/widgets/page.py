@@ -36,7 +36,7 @@ for (const figure of document.querySelectorAll("figure.explore:not([data-ready])
     // The picture is described when the slider rests, not at every step.
     timer = setTimeout(() => { status.textContent = image.alt; }, 900);
   });
-  figure.querySelector(".explore-controls").hidden = false;
+  figure.querySelector(".explore-controls").style.display = "";
   figure.dataset.ready = "";
 }
 })();"""
@@ -131,9 +131,11 @@ def figure_html(
             f'<img id="{uid}-image" class="dark-light" src="{frames[index[state]]}" '
             f'alt="{escape(alts[state])}" width="{width}" height="{height}" decoding="sync" '
             f'style="{sharp}display:block;max-width:100%;height:auto;background:#fff">',
-            f'<div class="explore-controls" hidden>{"".join(rows)}</div>',
-            f"<noscript><p>The sliders need JavaScript; this is one of {len(index)} pictures."
-            "</p></noscript>",
+            # A style, not the hidden attribute: JupyterLab takes that away from an output that it
+            # does not trust, and leaves the text of noscript.
+            f'<div class="explore-controls" style="display:none">{"".join(rows)}</div>',
+            f"<noscript><p>This is one of {len(index)} pictures. The others need JavaScript; in a "
+            "notebook, run the cell.</p></noscript>",
             f'<p class="explore-status" role="status" style="{HIDDEN}"></p>',
             *([f"<figcaption>{inline(caption)}</figcaption>"] if caption else []),
             f'<script type="application/json">{script_data(data)}</script>',

@@ -66,7 +66,7 @@ def quiz(question: str, options: Sequence[tuple[str, bool, str]], *, key: str = 
             f'<input type="radio" name="{uid}" id="{uid}-{i}" value="{i}" autocomplete="off" '
             'style="flex:none;width:1.25em;height:1.25em;margin:0;accent-color:#0b6e6e">'
             f'<label for="{uid}-{i}" style="flex:1;padding:.6em 0;margin:0">{inline(text)}</label>'
-            f'<span class="quiz-reason" hidden>{answer}</span></div>'
+            f'<span class="quiz-reason" style="display:none">{answer}</span></div>'
         )
         plain.append(f"<li>{answer}</li>")
     return Quiz(
@@ -81,7 +81,9 @@ def quiz(question: str, options: Sequence[tuple[str, bool, str]], *, key: str = 
                 *rows,
                 '<p class="quiz-answer" role="status" style="margin:.25em 0 0;min-height:1.5em">'
                 "</p>",
-                f"<noscript><ol>{''.join(plain)}</ol></noscript>",
+                # Folded: JupyterLab shows the text of noscript in an output that it does not trust.
+                "<noscript><details><summary>Reasons, for a page without JavaScript</summary>"
+                f"<ol>{''.join(plain)}</ol></details></noscript>",
                 f"<script>{SCRIPT}</script>",
                 "</fieldset>",
             ]
