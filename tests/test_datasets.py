@@ -395,6 +395,13 @@ def test_a_folder_of_void_alone_has_no_classes(tmp_path):
         Folder(tmp_path, "train")
 
 
+def test_a_folder_of_binary_masks_is_refused_instead_of_read_as_one_class(tmp_path):
+    save(tmp_path / "images" / "a.png", picture())
+    save(tmp_path / "masks" / "a.png", values([0, 255]))
+    with pytest.raises(DataError, match="hold only 0 and 255, which is void"):
+        Folder(tmp_path, "train")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

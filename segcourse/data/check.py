@@ -5,6 +5,7 @@ reads every file before a run does.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ from segcourse.data.published import verify_camvid
 from segcourse.data.torchvision_sets import SBD, VOC, Cityscapes, Pets
 from segcourse.errors import DataError
 from segcourse.labels import CAMVID, IGNORE, ISBI
+
+Pair = tuple[Path | None, Path | None]
+"""An image and its mask; None where there is no such file."""
 
 TORCHVISION = {"voc": VOC, "sbd": SBD, "pets": Pets, "cityscapes": Cityscapes}
 
@@ -116,7 +120,7 @@ def _check_unnamed(root: Path) -> list[Fault]:
 
 def _pair_up(
     name: str, split: str, image_folder: Path, mask_folder: Path
-) -> tuple[list[tuple[Path, Path]], list[Fault]]:
+) -> tuple[list[Pair], list[Fault]]:
     faults = []
     images, masks = (
         {stem: p for stem, p in pictures(f).items() if in_split(name, split, stem)}
@@ -139,25 +143,28 @@ def _pair_up(
             if other != path:
                 text = f"shares its stem with {other.name}: keep one of the two"
                 faults.append(Fault(str(path), "same stem twice", text))
-    return [(p, masks[stem]) for stem, p in images.items() if stem in masks], faults
+    stems = [*images, *(stem for stem in masks if stem not in images)]
+    return [(images.get(stem), masks.get(stem)) for stem in stems], faults
 
 
 def _check_pairs(
-    pairs: list[tuple[Path, Path]],
+    pairs: Sequence[Pair],
     split: str,
     rules: Rules,
     seen: dict[bytes, tuple[str, Path]],
 ) -> list[Fault]:
-    """Read every pair; `seen` remembers the pictures of all splits by their decoded content."""
+    """Read every file; `seen` remembers the pictures of all splits by their decoded content."""
     faults = []
     for image_path, mask_path in pairs:
         image = values = None
-        try:
-            image = read_image(image_path)
-        except DataError as error:
-            faults.append(Fault(str(image_path), "unreadable image", str(error)))
-        values, found = check_mask(mask_path, rules)
-        faults += found
+        if image_path is not None:
+            try:
+                image = read_image(image_path)
+            except DataError as error:
+                faults.append(Fault(str(image_path), "unreadable image", str(error)))
+        if mask_path is not None:
+            values, found = check_mask(mask_path, rules)
+            faults += found
         if image is None:
             continue
         if values is not None and values.shape != image.shape[1:]:

@@ -219,16 +219,19 @@ def guess_classes(root: Path) -> Classes:
     Raises:
         DataError: a mask is unreadable, or none holds anything but void.
     """
-    largest = -1
+    found: set[int] = set()
     for _, masks in layout("folder", root).values():
         for path in pictures(masks).values():
-            values = read_mask(path)
-            values = values[values != IGNORE]
-            if values.size:
-                largest = max(largest, int(values.max()))
+            found |= set(np.unique(read_mask(path)).tolist())
+    largest = max(found - {IGNORE}, default=-1)
     if not 0 <= largest < IGNORE:
         raise DataError(
             f"the largest label in the masks of {root} is {largest}, need 0..{IGNORE - 1}: write "
             "the class names into classes.txt, and run `segcourse data check`"
+        )
+    if found == {0, IGNORE}:
+        raise DataError(
+            f"the masks of {root} hold only 0 and {IGNORE}, which is void: `segcourse data check "
+            f"{root}` says how to convert them if {IGNORE} means foreground"
         )
     return Classes(tuple(f"class {k}" for k in range(largest + 1)), distinct_colors(largest + 1))
