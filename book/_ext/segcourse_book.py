@@ -230,6 +230,8 @@ def repair(html: str) -> str:
     # docutils: a list role whose children are not list items.
     html = html.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     html = re.sub(r'(<div class="citation"[^>]*?) role="doc-biblioentry"', r"\1", html)
+    # sphinx-exercise and sphinx-proof give every box of a page the same id.
+    html = re.sub(r' id="(?:exercise|solution|proof)-content"', "", html)
     # The name of a control must hold its visible text ("Show code cell source").
     html = html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
     # The side bars are landmarks only with a role and a name.
