@@ -199,7 +199,7 @@ def fit(
             bar.set_postfix(_postfix(log.lines), refresh=False)
             if saves and out is not None and rank == 0:
                 # A finite loss may have been followed by an update that was not.
-                if not all(p.isfinite().all() for p in model.parameters()):
+                if not all(t.isfinite().all() for t in model.state_dict().values()):
                     raise _diverged("a weight is nan or infinite", step, config, out)
                 log.sync()
                 state = {

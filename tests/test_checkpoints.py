@@ -162,6 +162,9 @@ def test_a_kill_before_any_file_operation_leaves_a_whole_checkpoint(tmp_path, mo
         calls["left"] = -1
         with warnings.catch_warnings(action="ignore"):  # of the damaged one
             outcomes.add(checkpoints.latest(folder).step)
+        if not resaved:
+            for path in folder.glob("step-*"):
+                checkpoints.read(path)  # raises on one that is only half there
         save(folder, 5)  # the next save cleans up
         assert not list(folder.glob(".partial*"))
         if survived:
