@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-# Weight layers that share the window between them. Four keep a 63-pixel window trainable without
-# normalisation, which one layer for every two pixels (31 layers of 3x3) would not be.
+# Weight layers that share the window between them. Four with larger kernels train in seconds on a
+# CPU, where one layer for every two pixels (31 layers of 3x3 for 63 pixels) would not.
 DEPTH = 4
 
 
@@ -64,7 +64,8 @@ class PatchClassifier(nn.Module):
     """Classify the pixel in the middle of a window, with unpadded convolutions only.
 
     Nothing in it depends on the size of its input, so a larger image gives a grid of scores, one
-    for each window at every `stride` pixels.
+    for each window at every `stride` pixels. A window's score is its own only after `eval()`: in
+    training mode batch norm takes its mean over everything in the batch.
 
     Shapes: (N, 3, P, P) to (N, K, 1, 1), where P is `window`; (N, 3, H, W) to
     (N, K, (H - P) // stride + 1, (W - P) // stride + 1).
@@ -76,7 +77,8 @@ class PatchClassifier(nn.Module):
         stride: total stride, 1, 2 or 4. Stride is what makes a large window cheap.
 
     Raises:
-        ValueError: the window does not fit the stride, or forward is given a smaller image.
+        ValueError: the window does not fit the stride; forward is given a smaller image, or one
+            window alone in training mode.
     """
 
     def __init__(self, window: int, num_classes: int, width: int = 32, stride: int = 1):
@@ -86,19 +88,12 @@ class PatchClassifier(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for _ in range(stride.bit_length() - 1):
-            layers += [nn.Conv2d(channels, width, 3), nn.ReLU(), nn.MaxPool2d(3, stride=2)]
+            layers += [*_convolution(channels, width, 3), nn.MaxPool2d(3, stride=2)]
             channels = width
-        for kernel in kernels:
-            layers += [nn.Conv2d(channels, width, kernel), nn.ReLU()]
+        for kernel in (*kernels, 1):
+            layers += _convolution(channels, width, kernel)
             channels = width
-        layers += [nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, num_classes, 1)]
-        self.layers = nn.Sequential(*layers)
-        for layer in self.layers:
-            if isinstance(layer, nn.Conv2d):
-                # He et al. 2015: torch's default shrinks the signal layer by layer under ReLU.
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.layers[-1].weight, std=0.01)
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, num_classes, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) float to logits (N, K, h, w), one for each whole window."""
@@ -108,7 +103,18 @@ class PatchClassifier(nn.Module):
                 f"an image of {H}x{W} holds no window of {self.window}x{self.window}: pad it, or "
                 "use SlidingWindow(classifier), which does"
             )
+        if self.training and len(image) == 1 and max(H, W) < self.window + self.stride:
+            raise ValueError(
+                "one window alone has no variance for batch norm to learn from: train with two "
+                "windows or more in a batch, or call eval() first"
+            )
         return self.layers(image)
+
+
+def _convolution(in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
+    # No bias: the batch norm that follows would take it away again.
+    conv = nn.Conv2d(in_channels, out_channels, kernel, bias=False)
+    return [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
 
 
 def windows(image: Tensor, size: int, stride: int = 1) -> Tensor:
@@ -173,8 +179,13 @@ def classify_windows(classifier: PatchClassifier, image: Tensor, chunk: int = 10
         Logits (N, K, H - P + 1, W - P + 1): one for each whole window.
 
     Raises:
-        ValueError: the image is smaller than one window.
+        ValueError: the image is smaller than one window, or the classifier is in training mode.
     """
+    if classifier.training:
+        raise ValueError(
+            "the classifier is in training mode, where batch norm mixes the windows of a batch "
+            "and a score depends on the chunk: call classifier.eval() first"
+        )
     N, _, H, W = image.shape
     rows, cols = H - classifier.window + 1, W - classifier.window + 1
     scores = [classifier(batch) for batch in window_chunks(image, classifier.window, chunk)]
@@ -294,7 +305,8 @@ def border_strip(classifier: PatchClassifier) -> int:
     """Width in pixels of the border where `differs` is true: (P - k) / 2, k the first kernel.
 
     The first layer sees zeros outside the image either way. Every later layer sees zeros in the
-    twin, but what the first layer made of the padding (its bias, at least) in the other.
+    twin, but what the first layer made of the padding (its batch norm's shift, at least) in the
+    other.
 
     Raises:
         ValueError: the classifier has a stride.
@@ -311,7 +323,8 @@ def differs(classifier: PatchClassifier, image: Tensor, tolerance: float = 1e-9)
     """Where zero padding in each layer changes the score of a window padded once.
 
     Args:
-        classifier: of stride 1. Use float64: float32 rounding is above the default tolerance.
+        classifier: of stride 1, in evaluation mode. Use float64: float32 rounding is above the
+            default tolerance.
         image: (N, 3, H, W).
         tolerance: largest absolute difference of a logit that still counts as equal.
 
@@ -344,8 +357,8 @@ def shared_fraction(window: int, offset: tuple[int, int]) -> float:
 def pass_multiply_adds(classifier: PatchClassifier, size: tuple[int, int]) -> list[int]:
     """Multiply-adds of one forward pass, convolution by convolution.
 
-    A convolution costs k * k * in * out for each pixel that it puts out; pooling and ReLU cost no
-    multiply-adds.
+    A convolution costs k * k * in * out for each pixel that it puts out; pooling, ReLU and batch
+    norm (which folds into the convolution before it) are left out.
 
     Args:
         classifier: the network.

@@ -29,15 +29,18 @@ FITTING = [(1, 1), (3, 1), (5, 1), (9, 1), (15, 1), (5, 2), (7, 2), (9, 2), (13,
 
 
 def classifier(window: int, stride: int = 1, width: int = 6, seed: int = 0) -> PatchClassifier:
-    """Random weights with biases: zero biases would hide what padding does."""
+    """Random weights and batch-norm shifts: shifts of zero would hide what padding does."""
     generator = torch.Generator().manual_seed(seed)
     net = PatchClassifier(window, num_classes=4, width=width, stride=stride).double()
     with torch.no_grad():
         for layer in net.layers:
             if isinstance(layer, nn.Conv2d):
                 layer.weight.normal_(0, layer.weight[0].numel() ** -0.5, generator=generator)
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.3, generator=generator)
+                layer.running_var.uniform_(0.5, 2, generator=generator)
                 layer.bias.normal_(0, 0.5, generator=generator)
-    return net
+    return net.eval()
 
 
 def image(h: int, w: int, n: int = 1, seed: int = 1) -> torch.Tensor:
@@ -57,7 +60,7 @@ def test_an_odd_window_becomes_one_pixel_at_stride_1(window):
 @settings(max_examples=20, deadline=None)
 def test_a_fitting_window_becomes_one_pixel_at_its_stride(stride, nth):
     window = {2: 5 + 2 * nth, 4: 13 + 4 * nth}[stride]
-    net = PatchClassifier(window, num_classes=3, width=2, stride=stride)
+    net = PatchClassifier(window, num_classes=3, width=2, stride=stride).eval()
     assert net(torch.zeros(1, 3, window, window)).shape == (1, 3, 1, 1)
     sizes = [net(torch.zeros(1, 3, window + d, window)).shape[2] for d in range(2 * stride + 1)]
     assert sizes == [1 + d // stride for d in range(2 * stride + 1)]
@@ -165,6 +168,22 @@ def test_shift_and_stitch_without_the_shifts_is_wrong():
     net, x = classifier(9, stride=2), image(16, 16)
     stretched = dense(net, x).repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert (stretched - shift_and_stitch(net, x)).abs().max() > 0.01
+
+
+def test_one_window_a_pixel_refuses_training_mode():
+    with pytest.raises(ValueError, match=r"training mode.*call classifier.eval\(\) first"):
+        classify_windows(classifier(5).train(), image(9, 9))
+
+
+def test_one_window_alone_cannot_be_trained_on():
+    with pytest.raises(ValueError, match=r"one window alone.*two windows or more"):
+        classifier(9, stride=2).train()(image(9, 10))
+    assert classifier(9, stride=2).train()(image(9, 11)).shape == (1, 4, 1, 2)
+
+
+def test_in_training_mode_a_score_depends_on_the_rest_of_the_batch():
+    net, x = classifier(5).train(), image(5, 5, n=4)
+    assert (net(x)[:2] - net(x[:2])).abs().max() > 0.01
 
 
 def test_the_chunk_bounds_memory_and_changes_no_score():
