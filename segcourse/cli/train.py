@@ -155,7 +155,8 @@ def _report(
             command, config, config.seed, numbers, history.curve, history.seconds, speed, device
         ),
     )
-    print(f"\n{history.seconds:.0f} s, {speed:.1f} images/s; the record is {path}")
+    shown = "windows" if config.model == "patch" else "images"
+    print(f"\n{history.seconds:.0f} s, {speed:.1f} {shown}/s; the record is {path}")
 
 
 def _with_saved_values(
