@@ -24,7 +24,7 @@ STAGE = ROOT / "_build" / "source"
 HTML = ROOT / "_build" / "html"
 RENDERED = ROOT / "_build" / "html.sha256"
 # What a build or an editor leaves behind, and what the executor stages itself.
-LEFT_OUT = shutil.ignore_patterns("*.ipynb", "conftest.py", "_build", "__pycache__", ".*", "*.pyc")
+LEFT_OUT = shutil.ignore_patterns("*.ipynb", "_build", "__pycache__", ".*", "*.pyc")
 
 
 def stage(executed: dict[Path, Path]) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 # Before torch is imported: two test processes on two cores, and sums that do not depend on them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
@@ -23,7 +22,19 @@ with contextlib.suppress(ImportError):
     )
     settings.load_profile("ci" if os.environ.get("CI") else "segcourse")
 
+ROOT = Path(__file__).resolve().parent
 LONGEST_MODULE = 250  # lines; an aim of the style, not a limit
+
+
+def pytest_configure(config):
+    """Draw without a window; give the kernels of a plain `pytest --nbval book` their settings."""
+    replayed = config.pluginmanager.has_plugin("tools.nbval_replay")
+    if config.getoption("nbval", False) and not replayed:
+        from tools import notebooks
+
+        os.environ.update(notebooks.settings())
+    else:
+        os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 def pytest_collection_modifyitems(items):
@@ -39,10 +50,9 @@ def pytest_collection_modifyitems(items):
 
 def pytest_terminal_summary(terminalreporter):
     """Name the modules that have grown long, as a thing to look at."""
-    package = Path(__file__).parent.parent / "segcourse"
     lengths = {
-        path.relative_to(package.parent).as_posix(): len(path.read_text("utf-8").splitlines())
-        for path in package.rglob("*.py")
+        path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines())
+        for path in (ROOT / "segcourse").rglob("*.py")
     }
     long = {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE}
     if long:
