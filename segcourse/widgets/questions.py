@@ -76,8 +76,10 @@ def quiz(question: str, options: Sequence[tuple[str, bool, str]], *, key: str = 
                 f'<fieldset class="quiz" id="{uid}" data-lm-suppress-shortcuts="true" '
                 'style="margin:1em 0;padding:.25em 1em .75em;border:1px solid #8a949c;'
                 'border-radius:4px;min-width:0">',
-                f'<legend style="float:none;width:auto;padding:0 .4em;font-size:1em;'
-                f'font-weight:600">{inline(question)}</legend>',
+                # A floated legend lies inside the frame: a long question would break the border.
+                f'<legend style="float:left;width:100%;margin:.5em 0;padding:0;font-size:1em;'
+                f'line-height:1.5;font-weight:600">{inline(question)}</legend>',
+                '<div style="clear:both"></div>',
                 *rows,
                 '<p class="quiz-answer" role="status" style="margin:.25em 0 0;min-height:1.5em">'
                 "</p>",
