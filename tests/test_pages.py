@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import book_pages
 import pytest
-from bs4 import BeautifulSoup
+
+BeautifulSoup = pytest.importorskip("bs4").BeautifulSoup
 
 HTML, ROOT, BUDGET = book_pages.HTML, book_pages.ROOT, book_pages.BUDGET
 REPOSITORY = "https://github.com/segcourse/segcourse"

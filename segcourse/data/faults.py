@@ -110,7 +110,8 @@ def share_between(values: np.ndarray, table: np.ndarray) -> float:
     """
     between = borders = 0
     void = np.append(np.flatnonzero(table == IGNORE), IGNORE)
-    values = np.where(np.isin(values, void), -1, values).astype(np.int32)
+    # int32 first: in uint8, -1 wraps to 255 or overflows, as NumPy's version has it.
+    values = np.where(np.isin(values, void), np.int32(-1), values.astype(np.int32))
     for v in (values, values.T):
         left, mid, right = v[:, :-2], v[:, 1:-1], v[:, 2:]
         low, high = np.minimum(left, right), np.maximum(left, right)
