@@ -28,6 +28,9 @@ LONGEST_MODULE = 250  # lines; an aim of the style, not a limit
 
 def pytest_configure(config):
     """Draw without a window; give the kernels of a plain `pytest --nbval book` their settings."""
+    # Programs that tests start find this checkout, installed or not.
+    path = [str(ROOT), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     replayed = config.pluginmanager.has_plugin("tools.nbval_replay")
     if config.getoption("nbval", False) and not replayed:
         from tools import notebooks

@@ -77,11 +77,14 @@ def create():
 
 
 def talk(command):
-    """Run pip and pass on what it does, without the two hundred lines on what it need not do."""
+    """Run pip and pass on what a person waits for: large downloads, the end, what goes wrong."""
+    routine = ("Requirement already", "Ignoring ", "Collecting ", "Looking in ", "  Using cached ")
     with subprocess.Popen(command, stdout=subprocess.PIPE, universal_newlines=True) as run:
         for line in run.stdout:
-            if not line.startswith(("Requirement already satisfied", "Ignoring ")):
-                print(line, end="", flush=True)
+            small = line.startswith("  Downloading ") and " MB)" not in line
+            if not small and not line.startswith(routine):
+                # The last lines list two hundred packages.
+                print(line.rstrip()[:100], flush=True)
     return run.returncode
 
 
