@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import book_pages
 import pytest
@@ -133,7 +134,7 @@ def watch(page, visit: Visit, base: str) -> None:
     # A file has no response to weigh, so its size is read from the disk.
     def weigh(request):
         if request.url.startswith("file://"):
-            file = Path(request.url.split("?")[0].split("#")[0].removeprefix("file://"))
+            file = Path(unquote(urlsplit(request.url).path))
             visit.bytes += file.stat().st_size if file.is_file() else 0
 
     page.route("**/*", guard)
