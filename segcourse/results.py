@@ -6,6 +6,7 @@ in a clone), then in `course/` below it (where the pages' first cell clones on C
 """
 
 import json
+from math import ceil
 from pathlib import Path
 
 import segcourse
@@ -54,7 +55,7 @@ def read(name: str) -> dict:
 
 
 def page_seconds(stem: str) -> str:
-    """A sentence on how long a page's code takes, from the last `make notebooks`.
+    """A sentence on how long a page's code takes, to ten seconds, from `make notebooks`.
 
     Args:
         stem: of the notebook.
@@ -63,9 +64,7 @@ def page_seconds(stem: str) -> str:
         The sentence, or one that says that it was not measured.
     """
     try:
-        record = read("book/seconds")
-        seconds = record["seconds"][stem]
+        seconds = read("book/seconds")["seconds"][stem]
     except (DataError, KeyError):
         return "How long this page's code takes has not been measured here."
-    cores, date = record["cores"], record["date"][:10]
-    return f"This page's code runs in {seconds:.0f} seconds on {cores} CPU cores (measured {date})."
+    return f"This page's code runs in less than {ceil(seconds / 10) * 10} seconds on one CPU core."

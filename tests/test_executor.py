@@ -27,8 +27,7 @@ def save(path, *cells):
 
 
 def executed(path, target):
-    fault = asyncio.run(notebooks.execute(path, target))
-    assert fault is None, fault
+    assert asyncio.run(notebooks.execute(path, target)) > 0
     return target
 
 
@@ -46,6 +45,7 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "tools" / "notebooks.py").write_text("")
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(notebooks, "EXECUTED", tmp_path / "_build" / "executed")
+    monkeypatch.setattr(notebooks, "SECONDS", tmp_path / "results" / "book" / "seconds.json")
     monkeypatch.setattr(notebooks, "__file__", str(tmp_path / "tools" / "notebooks.py"))
     return tmp_path
 
@@ -71,12 +71,25 @@ def test_rerun_gives_the_same_bytes_without_a_trace_of_the_machine(tmp_path):
 def test_failing_cell_is_named_with_its_traceback_and_leaves_no_copy(tmp_path):
     cells = [new_code_cell("x = 1"), new_markdown_cell("text"), new_code_cell("x / 0")]
     path = save(tmp_path / "page.ipynb", *cells)
-    fault = asyncio.run(notebooks.execute(path, tmp_path / "copy.ipynb"))
+    with pytest.raises(notebooks.NotebookError) as caught:
+        asyncio.run(notebooks.execute(path, tmp_path / "copy.ipynb"))
+    fault = str(caught.value)
     assert fault.startswith("page.ipynb, code cell 2, failed:")
     assert "ZeroDivisionError" in fault
     assert "x / 0" in fault
     assert "\x1b" not in fault
     assert not (tmp_path / "copy.ipynb").exists()
+
+
+def test_a_page_that_takes_as_long_as_before_changes_no_record(checkout):
+    notebooks.save_seconds({"page": 12.0, "other": 3.0})
+    before = notebooks.SECONDS.read_bytes()
+    around = notebooks.surroundings()
+    notebooks.save_seconds({"page": 18.9, "other": 4.0})
+    assert notebooks.SECONDS.read_bytes() == before
+    notebooks.save_seconds({"page": 20.1, "other": 4.0})
+    assert notebooks.SECONDS.read_bytes() != before
+    assert notebooks.surroundings() == around, "a page's time must not make the pages stale"
 
 
 @pytest.mark.parametrize(

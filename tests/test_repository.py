@@ -302,7 +302,8 @@ def test_code_cells_are_short_and_print_by_what_they_return(path):
     for cell in code_cells(path)[1:]:
         lines = [line.strip() for line in source(cell).splitlines()]
         code = [line for line in lines if line and not line.startswith("#")]
-        assert len(code) < 15, f"{len(code)} lines: {code[0]}"
+        if code and not code[0].startswith("quiz("):  # a question and its reasons are text
+            assert len(code) < 15, f"{len(code)} lines: {code[0]}"
         # nbval runs a cell without history, and there a semicolon silences nothing.
         assert not (code and code[-1].endswith(";")), f"give it a name instead: {code[-1]}"
 

@@ -47,8 +47,8 @@ def test_no_results_folder_says_what_to_do(tmp_path, monkeypatch):
 
 def test_a_page_states_its_measured_seconds_or_that_there_are_none(clone):
     assert "not been measured" in results.page_seconds("index")
-    record = {"seconds": {"index": 12.4}, "cores": 2, "date": "2026-11-20T18:00:00+00:00"}
+    record = {"seconds": {"index": 12.4}}
     (clone / "results" / "book" / "seconds.json").write_text(json.dumps(record))
     assert results.page_seconds("index") == (
-        "This page's code runs in 12 seconds on 2 CPU cores (measured 2026-11-20)."
+        "This page's code runs in less than 20 seconds on one CPU core."
     )

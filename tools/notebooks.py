@@ -22,13 +22,20 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from segcourse.records import record, write_record
+
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 EXECUTED = ROOT / "_build" / "executed"
+SECONDS = ROOT / "results" / "book" / "seconds.json"
 CELL_TIMEOUT = 600  # seconds
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
+
+
+class NotebookError(Exception):
+    """A cell of a notebook failed."""
 
 
 def sources() -> list[Path]:
@@ -70,7 +77,9 @@ def surroundings() -> str:
     paths = [ROOT / "requirements.txt", Path(__file__)]
     for folder in (ROOT / "segcourse", ROOT / "results"):
         paths += (
-            p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix not in (".pyc", ".md")
+            p
+            for p in sorted(folder.rglob("*"))
+            if p.is_file() and p.suffix not in (".pyc", ".md") and p != SECONDS
         )
     for path in paths:
         digest.update(f"\0{path.relative_to(ROOT).as_posix()}\0".encode())
@@ -166,8 +175,12 @@ def explain(error: Exception) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
 
 
-async def execute(path: Path, target: Path) -> str | None:
-    """Run one notebook and store it normalised at `target`; return what went wrong, if anything."""
+async def execute(path: Path, target: Path) -> float:
+    """Run one notebook and store it normalised at `target`; return the seconds that it took.
+
+    Raises:
+        NotebookError: a cell failed. The message names notebook and cell and holds the traceback.
+    """
     notebook = read(path)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
@@ -189,26 +202,40 @@ async def execute(path: Path, target: Path) -> str | None:
         await client.async_execute(env=environment())
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         number = 1 + sum(cell.cell_type == "code" for cell in notebook.cells[: cell_at[0]])
-        return f"{path.name}, code cell {number}, failed:\n{explain(error)}"
+        raise NotebookError(
+            f"{path.name}, code cell {number}, failed:\n{explain(error)}"
+        ) from error
+    seconds = time.perf_counter() - start
     write(normalise(notebook), target)
     for old in target.parent.glob(f"{path.stem}-{'[0-9a-f]' * 16}.ipynb"):
         if old != target:
             old.unlink()
-    print(f"  {path.name}: {time.perf_counter() - start:.1f} s", flush=True)
-    return None
+    print(f"  {path.name}: {seconds:.1f} s", flush=True)
+    return seconds
 
 
-async def execute_all(jobs: list[tuple[Path, Path]], parallel: int) -> list[str]:
-    """Run notebooks a few at a time; return what went wrong, notebook by notebook."""
+async def execute_all(jobs: list[tuple[Path, Path]], parallel: int) -> dict[str, float]:
+    """Run notebooks a few at a time; return each one's seconds by its stem.
+
+    Raises:
+        SystemExit: notebooks failed; the message has one part for each.
+    """
     gate = asyncio.Semaphore(parallel)
 
-    async def one(path: Path, target: Path) -> str | None:
+    async def one(path: Path, target: Path) -> float:
         async with gate:
             return await execute(path, target)
 
     # The largest first: the last to finish should be a short one.
     jobs = sorted(jobs, key=lambda job: -job[0].stat().st_size)
-    return [fault for fault in await asyncio.gather(*(one(*job) for job in jobs)) if fault]
+    took = await asyncio.gather(*(one(*job) for job in jobs), return_exceptions=True)
+    for result in took:
+        if isinstance(result, BaseException) and not isinstance(result, NotebookError):
+            raise result
+    faults = [str(result) for result in took if isinstance(result, NotebookError)]
+    if faults:
+        sys.exit("\n\n".join(faults))
+    return {path.stem: seconds for (path, _), seconds in zip(jobs, took, strict=True)}
 
 
 def refresh(paths: list[Path], force: bool = False, parallel: int = 2) -> dict[Path, Path]:
@@ -225,11 +252,28 @@ def refresh(paths: list[Path], force: bool = False, parallel: int = 2) -> dict[P
             (EXECUTED / folder).mkdir(parents=True, exist_ok=True)
         print(f"Executing {len(stale)} of {len(paths)} notebooks.", flush=True)
         start = time.perf_counter()
-        faults = asyncio.run(execute_all(stale, parallel))
-        if faults:
-            sys.exit("\n\n".join(faults))
+        seconds = asyncio.run(execute_all(stale, parallel))
+        if force:
+            save_seconds(seconds)
         print(f"Executed in {time.perf_counter() - start:.1f} s.", flush=True)
     return targets
+
+
+def save_seconds(seconds: dict[str, float]) -> None:
+    """Record how long the pages take, where one's time has left the ten seconds it was in.
+
+    A page states its time to ten seconds, so a rerun that takes as long changes no file.
+    """
+    try:
+        known = json.loads(SECONDS.read_text(encoding="utf-8"))["seconds"]
+    except (OSError, ValueError, KeyError):
+        known = {}
+    if {k: v // 10 for k, v in known.items()} == {k: v // 10 for k, v in seconds.items()}:
+        return
+    write_record(
+        SECONDS,
+        record("make notebooks", {}, 0, {}, [], sum(seconds.values())) | {"seconds": seconds},
+    )
 
 
 def save() -> None:
