@@ -1,6 +1,6 @@
 """One window a pixel against one dense pass of the same weights, on the CPU.
 
-    python benchmarks/dense_vs_windows.py
+    python benchmarks/dense_vs_windows.py --out results/sliding_window/dense_vs_windows.json
 
 Every window of a 256x256 image, stride 1, is classified both ways: alone, in batches, and by one
 dense pass over the image padded by half a window. All of it is timed, nothing is scaled up. The
@@ -12,17 +12,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from segcourse.sliding_window import (
-    PatchClassifier,
-    classify_windows,
-    dense,
-    predicted_ratio,
-    reflect_pad,
-)
+from segcourse.records import record, write_record
+from segcourse.sliding_window import PatchClassifier, classify_windows, dense, reflect_pad
+from segcourse.window_cost import predicted_ratio
 
 # float32 sums in another order: the identity itself is held in float64 by the tests.
 TOLERANCE = 1e-3
@@ -71,6 +68,7 @@ def main() -> int:
     parser.add_argument("--chunk", type=int, default=256, help="windows in one batch")
     # On a busy machine two threads mostly time how long they wait for each other.
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--out", type=Path, help="write the record of this run, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(
@@ -78,6 +76,7 @@ def main() -> int:
         f"torch {torch.__version__}, {args.threads} thread(s); medians of {args.repeats} runs"
     )
     print("window  one a pixel  dense pass  predicted  measured  largest difference (in std)")
+    start, rows = time.perf_counter(), []
     with torch.inference_mode():
         for window in args.windows:
             row = compare(window, args.size, args.width, args.repeats, args.chunk)
@@ -86,6 +85,12 @@ def main() -> int:
                 f"{row['predicted']:>8.1f}x {row['measured']:>8.1f}x  {row['difference']:.1e}",
                 flush=True,
             )
+            rows.append(row)
+    if args.out:
+        config = {name: value for name, value in vars(args).items() if name != "out"}
+        command = ["python", "benchmarks/dense_vs_windows.py", *sys.argv[1:]]
+        seconds = time.perf_counter() - start
+        write_record(args.out, record(command, config, 0, {"windows": rows}, [], seconds))
     return 0
 
 

@@ -31,6 +31,7 @@ from skimage.segmentation import felzenszwalb
 from torch import Tensor, nn
 
 from segcourse.cost import multiply_adds, parameters
+from segcourse.full_resolution import FullResolutionNet
 from segcourse.labels import IGNORE
 from segcourse.records import record, write_record
 from segcourse.regions import (
@@ -41,7 +42,6 @@ from segcourse.regions import (
     region_labels,
     region_shapes,
 )
-from segcourse.sliding_window import FullResolutionNet
 
 WINDOW, STRIDE, WIDTH = 41, 4, 24
 SCALE, SIGMA, SMALLEST = 150, 0.8, 20  # of the segmentation: chosen on training scenes

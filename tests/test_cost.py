@@ -17,7 +17,8 @@ from segcourse.cost import (
     parameters,
     training_bytes,
 )
-from segcourse.sliding_window import FullResolutionNet, PatchClassifier
+from segcourse.full_resolution import FullResolutionNet
+from segcourse.sliding_window import PatchClassifier
 
 NETWORKS = {
     "full resolution": lambda: FullResolutionNet(5, widths=(6, 8)),

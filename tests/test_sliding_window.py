@@ -6,24 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from segcourse.full_resolution import FullResolutionNet
 from segcourse.sliding_window import (
-    FullResolutionNet,
     PatchClassifier,
     SlidingWindow,
-    border_strip,
     classify_windows,
     dense,
-    differs,
     kernel_sizes,
-    padded_twin,
-    pass_multiply_adds,
-    predicted_ratio,
     reflect_pad,
-    shared_fraction,
     shift_and_stitch,
     window_chunks,
     windows,
 )
+from segcourse.window_cost import pass_multiply_adds, predicted_ratio, shared_fraction
+from segcourse.zero_padding import border_strip, differs, padded_twin
 
 FITTING = [(1, 1), (3, 1), (5, 1), (9, 1), (15, 1), (5, 2), (7, 2), (9, 2), (13, 4), (17, 4)]
 

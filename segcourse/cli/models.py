@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from segcourse.errors import UsageError
-from segcourse.sliding_window import FullResolutionNet, PatchClassifier, SlidingWindow
+from segcourse.full_resolution import FullResolutionNet
+from segcourse.sliding_window import PatchClassifier, SlidingWindow
 
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "full-resolution": FullResolutionNet,
