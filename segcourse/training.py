@@ -6,7 +6,6 @@ with the same weights to the bit.
 """
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -20,21 +19,18 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from segcourse import checkpoints, distributed, metrics, optim
-from segcourse.config import Config, differences
+from segcourse import checkpoints, distributed, metrics, optim, resuming
+from segcourse.config import Config
 from segcourse.data.batches import Batches
-from segcourse.errors import DataError, UsageError
+from segcourse.errors import UsageError
 from segcourse.labels import check_labels
 from segcourse.records import RunLog, plain
+from segcourse.resuming import DivergedError
 
 __all__ = ["Batches", "Config", "DivergedError", "History", "evaluate", "fit"]
 
 LOG_EVERY = 10
 """Steps between log lines; reading the loss at every step would make a GPU wait at every step."""
-
-
-class DivergedError(UsageError):
-    """The loss or the weights became nan or infinite: the run stopped, its checkpoints are good."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +120,10 @@ def fit(
 
         first, saved = 0, None
         if out is not None:
-            saved = distributed.from_first(lambda: _open(out, config, resume))
+            saved = distributed.from_first(lambda: resuming.open_folder(out, config, resume))
         if saved is not None:
             first = saved.step
-            _restore(saved, model, averaged, optimizer, schedule)
+            resuming.restore(saved, model, averaged, optimizer, schedule)
         log = RunLog(out if rank == 0 else None, first)
         stack.callback(log.close)
 
@@ -178,7 +174,7 @@ def fit(
             for i, number in enumerate(losses):
                 if not math.isfinite(number):
                     wrong = done - len(losses) + i
-                    raise _diverged(f"the loss is {number}", wrong, config, out)
+                    raise resuming.diverged(f"the loss is {number}", wrong, config, out)
             took = perf_counter() - clock
             spent += took
             speed = len(losses) * batches.images_per_batch / took
@@ -188,7 +184,7 @@ def fit(
             if evaluates:
                 cm = evaluate(dense)  # (K, K), the same in every process
                 score = plain(metrics.mean_iou(cm))
-                improves = score is not None and score > _best(log.lines)[1]
+                improves = score is not None and score > resuming.best(log.lines)[1]
                 log.write(
                     step=done,
                     miou=score,
@@ -200,7 +196,7 @@ def fit(
             if saves and out is not None and rank == 0:
                 # A finite loss may have been followed by an update that was not.
                 if not all(t.isfinite().all() for t in model.state_dict().values()):
-                    raise _diverged("a weight is nan or infinite", step, config, out)
+                    raise resuming.diverged("a weight is nan or infinite", step, config, out)
                 log.sync()
                 state = {
                     "optimizer": optimizer.state_dict(),
@@ -220,7 +216,7 @@ def fit(
 
         if averaged is not None:
             model.load_state_dict(averaged.module.state_dict())
-        best_step, best_miou = _best(log.lines)
+        best_step, best_miou = resuming.best(log.lines)
         return History(
             curve=log.lines,
             steps=config.steps,
@@ -275,48 +271,6 @@ def evaluate(
     return distributed.total(cm)
 
 
-def _open(out: Path, config: Config, resume: bool) -> checkpoints.Checkpoint | None:
-    """Claim the folder for a new run, or find where a run in it goes on; None: from the start."""
-    file = out / "config.json"
-    holds_run = file.exists() or (out / "checkpoints").exists()
-    if holds_run and not resume:
-        raise UsageError(
-            f"{out} already holds a run: give --resume (resume=True) to go on with it, or another "
-            "folder to keep both"
-        )
-    if resume and not file.exists():
-        raise UsageError(
-            f"{out} holds no run to resume: give the folder of one, or start without --resume"
-        )
-    if not resume:
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoints.write_bytes(file, json.dumps(asdict(config), indent=1).encode())
-        return None
-    try:
-        changed = differences(json.loads(file.read_bytes()), config)
-    except ValueError as error:
-        raise DataError(
-            f"{file} is damaged ({error}): restore it, or start a new run in another folder"
-        ) from error
-    if changed:
-        raise UsageError(
-            f"{out} was started with another configuration ({'; '.join(changed)}): resume with "
-            "the values that it was started with, or start a new run in another folder"
-        )
-    return checkpoints.latest(out / "checkpoints")
-
-
-def _restore(saved, model, averaged, optimizer, schedule) -> None:
-    """Put model, average, optimizer and schedule back to where a checkpoint left them."""
-    checkpoints.load_weights(model, saved.path / checkpoints.WEIGHTS)
-    state = checkpoints.load_state(saved)
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    if averaged is not None:
-        checkpoints.load_weights(averaged.module, saved.path / checkpoints.AVERAGED)
-        averaged.n_averaged.fill_(state["averaged"])
-
-
 def _seed_step(device: torch.device, seed: int, step: int, rank: int) -> None:
     """Make dropout a function of seed, step and rank, so that resuming needs no random state."""
     number = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
@@ -340,15 +294,6 @@ def _due(done: int, every: int, steps: int) -> bool:
     return done == steps or (every > 0 and done % every == 0)
 
 
-def _best(lines: list[dict]) -> tuple[int | None, float]:
-    """Step and mIoU of the best evaluation in a log, the earliest of equals."""
-    scored = [(line["miou"], line["step"]) for line in lines if line.get("miou") is not None]
-    if not scored:
-        return None, -1.0
-    miou, step = max(scored, key=lambda s: (s[0], -s[1]))
-    return step, miou
-
-
 def _bar(steps: int, first: int, rank: int) -> tqdm:
     # Only an argument that is left out obeys TQDM_DISABLE.
     if rank:
@@ -364,15 +309,3 @@ def _postfix(lines: list[dict]) -> dict[str, str]:
         if values:
             shown["images/s" if key == "images_per_second" else key] = format(values[-1], form)
     return shown
-
-
-def _diverged(what: str, step: int, config: Config, out: Path | None) -> DivergedError:
-    """The error for a run whose numbers left the finite ones in optimizer step `step`, from 0."""
-    saved = checkpoints.latest(out / "checkpoints") if out is not None else None
-    kept = f"the last good checkpoint is {saved.path}" if saved else "no checkpoint was written yet"
-    rate = config.lr * optim.factor(config, step)
-    return DivergedError(
-        f"{what} after step {step + 1} of {config.steps}, at learning rate {rate:.3g}; {kept}. "
-        "Resuming would meet the same step again: start a new run with a lower lr, with "
-        "warmup, or with clip 1" + (", or in fp32" if config.precision == "bf16" else "")
-    )

@@ -68,7 +68,16 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 # ---- who may import whom
 
 BASE = {"errors", "labels"}
-TRAINING = {"config", "optim", "checkpoints", "weights", "distributed", "records", "training"}
+TRAINING = {
+    "config",
+    "optim",
+    "checkpoints",
+    "weights",
+    "distributed",
+    "records",
+    "resuming",
+    "training",
+}
 ROOMS = {
     "": set(),
     "errors": set(),
@@ -323,6 +332,17 @@ def test_no_path_of_a_machine_is_in_a_page(path):
 def test_no_pixel_of_a_data_set_is_in_the_repository():
     names = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_|\.(tif|tiff|npy|npz|mat|pt|pth)$")
     assert not [path for path in tracked_files() if names.search(path.name)]
+
+
+def test_readme_lists_every_module_of_the_package():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for path in sorted(PACKAGE.iterdir()):
+        if path.name.startswith("__") or not (
+            path.suffix == ".py" or (path / "__init__.py").exists()
+        ):
+            continue
+        name = f"segcourse/{path.name}" + ("/" if path.is_dir() else "")
+        assert f"[`{name}`]({name})" in readme, f"README.md has no line for {name}"
 
 
 def test_no_file_is_large():

@@ -1,0 +1,81 @@
+"""A run's folder: claimed by a new run, or opened where a killed one stopped (`training.fit`).
+
+The folder holds config.json, log.jsonl and the checkpoints. A run goes on only with the
+configuration that it was started with, and a run that diverged says where its last good
+checkpoint lies.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from segcourse import checkpoints, optim
+from segcourse.config import Config, differences
+from segcourse.errors import DataError, UsageError
+
+
+class DivergedError(UsageError):
+    """The loss or the weights became nan or infinite: the run stopped, its checkpoints are good."""
+
+
+def open_folder(out: Path, config: Config, resume: bool) -> checkpoints.Checkpoint | None:
+    """Claim the folder for a new run, or find where a run in it goes on; None: from the start."""
+    file = out / "config.json"
+    holds_run = file.exists() or (out / "checkpoints").exists()
+    if holds_run and not resume:
+        raise UsageError(
+            f"{out} already holds a run: give --resume (resume=True) to go on with it, or another "
+            "folder to keep both"
+        )
+    if resume and not file.exists():
+        raise UsageError(
+            f"{out} holds no run to resume: give the folder of one, or start without --resume"
+        )
+    if not resume:
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_bytes(file, json.dumps(asdict(config), indent=1).encode())
+        return None
+    try:
+        changed = differences(json.loads(file.read_bytes()), config)
+    except ValueError as error:
+        raise DataError(
+            f"{file} is damaged ({error}): restore it, or start a new run in another folder"
+        ) from error
+    if changed:
+        raise UsageError(
+            f"{out} was started with another configuration ({'; '.join(changed)}): resume with "
+            "the values that it was started with, or start a new run in another folder"
+        )
+    return checkpoints.latest(out / "checkpoints")
+
+
+def restore(saved, model, averaged, optimizer, schedule) -> None:
+    """Put model, average, optimizer and schedule back to where a checkpoint left them."""
+    checkpoints.load_weights(model, saved.path / checkpoints.WEIGHTS)
+    state = checkpoints.load_state(saved)
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    if averaged is not None:
+        checkpoints.load_weights(averaged.module, saved.path / checkpoints.AVERAGED)
+        averaged.n_averaged.fill_(state["averaged"])
+
+
+def best(lines: list[dict]) -> tuple[int | None, float]:
+    """Step and mIoU of the best evaluation in a log, the earliest of equals."""
+    scored = [(line["miou"], line["step"]) for line in lines if line.get("miou") is not None]
+    if not scored:
+        return None, -1.0
+    miou, step = max(scored, key=lambda s: (s[0], -s[1]))
+    return step, miou
+
+
+def diverged(what: str, step: int, config: Config, out: Path | None) -> DivergedError:
+    """The error for a run whose numbers left the finite ones in optimizer step `step`, from 0."""
+    saved = checkpoints.latest(out / "checkpoints") if out is not None else None
+    kept = f"the last good checkpoint is {saved.path}" if saved else "no checkpoint was written yet"
+    rate = config.lr * optim.factor(config, step)
+    return DivergedError(
+        f"{what} after step {step + 1} of {config.steps}, at learning rate {rate:.3g}; {kept}. "
+        "Resuming would meet the same step again: start a new run with a lower lr, with "
+        "warmup, or with clip 1" + (", or in fp32" if config.precision == "bf16" else "")
+    )
