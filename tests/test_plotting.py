@@ -452,3 +452,22 @@ def test_every_public_name_is_there():
         assert getattr(plotting, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'plots'"):
         _ = plotting.plots
+
+
+def test_four_tasks_box_what_is_seen_and_name_every_object():
+    from segcourse.plotting.tasks import four_tasks, visible_boxes
+
+    instances = np.zeros((20, 20), int)
+    instances[2:8, 3:9] = 1
+    instances[6:12, 5:18] = 2  # covers the lower right of the first
+    three = Classes(("ground", "disc", "square"), ((40, 40, 40), (230, 159, 0), (86, 180, 233)))
+    labels = np.array([0, 1, 2])[instances]
+    figure = four_tasks(np.zeros((20, 20, 3), np.uint8), labels, instances, [1, 2], three)
+    assert visible_boxes(instances) == {1: (2, 3, 7, 8), 2: (6, 5, 11, 17)}
+    one, many, pixels, masks = figure.axes
+    assert [text.get_text() for text in one.texts] == [three.names[2]], "the one seen most"
+    assert [text.get_text() for text in many.texts] == [three.names[1], three.names[2]]
+    frames = [patch.get_bbox().bounds for patch in many.patches]
+    assert frames == [(2.5, 1.5, 6, 6), (4.5, 5.5, 13, 6)]
+    assert [text.get_text() for text in masks.texts] == ["1", "2"]
+    assert pixels.get_title(loc="left") == "Semantic segmentation"

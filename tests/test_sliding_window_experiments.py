@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,3 +95,17 @@ def test_a_record_holds_every_run_with_its_command(script, rows, tmp_path):
         assert len(row["runs"]) == 1
         for name in ("pixel_accuracy", "miou", "trimap_3px_miou", "pair_found_iou"):
             assert 0 <= row["runs"][0][name] <= 1
+
+
+def test_the_maps_stand_side_by_side_in_the_order_of_the_windows(tmp_path):
+    out = tmp_path / "maps.png"
+    command = [sys.executable, "experiments/patch_size_maps.py", "--quick", "--out", out]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    committed = ROOT / "results/sliding_window/patch_size_maps.png"
+    windows = json.loads((ROOT / "results/sliding_window/patch_size.json").read_text())
+    for path in (out, committed):
+        with Image.open(path) as strip:
+            assert strip.mode == "P"
+            assert strip.size == (128 * len(windows["metrics"]["windows"]), 128)
+            assert strip.getextrema()[1] < 8
