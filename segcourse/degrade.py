@@ -15,9 +15,10 @@ from segcourse.labels import IGNORE
 def shrink_and_restore(labels: Tensor, stride: int) -> Tensor:
     """Keep one label of each `stride` x `stride` cell and spread it over the cell.
 
-    This is the best that a network could do whose score map is `stride` times smaller than the
-    image and is enlarged by nearest neighbour. The kept pixel is the one at the cell's centre
-    (the lower right of the four middle pixels when `stride` is even).
+    This is about the best that a network can do whose score map is `stride` times smaller than
+    the image and is enlarged by nearest neighbour; the most frequent label of each cell does a
+    little better. The kept pixel is the one at the cell's centre (the lower right of the four
+    middle pixels when `stride` is even).
 
     Args:
         labels: (N, H, W) or (H, W) int64. H and W need not be multiples of `stride`.

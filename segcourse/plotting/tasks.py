@@ -8,10 +8,16 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from segcourse.labels import Classes
-from segcourse.plotting.colors import SERIES, WARM, rgb
+from segcourse.plotting.colors import WARM, safe_palette
 from segcourse.plotting.figures import HouseFigure, styled, subplots
 from segcourse.plotting.pictures import class_legend, show_image, show_labels
-from segcourse.plotting.pixels import as_array, as_labels, as_picture, present_classes
+from segcourse.plotting.pixels import (
+    as_array,
+    as_labels,
+    as_picture,
+    deepest_pixel,
+    present_classes,
+)
 
 
 def visible_boxes(instances: object) -> dict[int, tuple[int, int, int, int]]:
@@ -65,10 +71,10 @@ def four_tasks(
     show_labels(pixels, labels, classes, "Semantic segmentation")
     show_image(masks, _paint(image, ids), "Instance segmentation")
     for k in boxes:
-        rows, cols = np.nonzero(ids == k)
+        row, col, _ = deepest_pixel(ids == k)  # inside the object, whatever covers its middle
         masks.text(
-            float(np.median(cols)),
-            float(np.median(rows)),
+            col,
+            row,
             str(k),
             ha="center",
             va="center",
@@ -100,8 +106,8 @@ def _box(ax, box: tuple[int, int, int, int], name: str) -> None:
 
 
 def _paint(image: object, ids: np.ndarray) -> np.ndarray:
-    """Every object in a colour of its own over a grey picture; colours repeat after seven."""
+    """Every object in a colour of its own over a grey picture; colours repeat after twenty."""
     grey = as_picture(image).mean(2, keepdims=True).repeat(3, 2) * 0.5 + 110
-    colors = np.array([rgb(colour) for colour in SERIES])
+    colors = np.array(safe_palette(21)[1:])  # the first is grey, as the ground here
     painted = np.where((ids > 0)[..., None], colors[(ids - 1) % len(colors)], grey)
     return painted.clip(0, 255).astype(np.uint8)
