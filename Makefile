@@ -9,6 +9,8 @@ JOBS ?= 2
 ARGS ?=
 # make experiments ONLY=sliding_window runs the scripts whose name holds this.
 ONLY ?=
+# make experiments CAMVID=path/to/CamVid makes the records that need its images, too.
+CAMVID ?=
 
 PY := .venv/bin/python
 NBVAL := --nbval --nbval-cell-timeout=600 --nbval-sanitize-with=tests/sanitize.cfg
@@ -53,10 +55,12 @@ serve: setup ## serve the rendered book at http://127.0.0.1:8000 (PORT=...)
 lab: setup ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab --notebook-dir=book
 
-experiments: setup ## remake the CPU records under results/ (ONLY=part of a script's name)
+experiments: setup ## remake the CPU records under results/ (ONLY=part of a name, CAMVID=its folder)
 	@for script in experiments/*$(ONLY)*.py; do \
 	  [ -e "$$script" ] || { echo "No script matches experiments/*$(ONLY)*.py"; exit 1; }; \
 	  echo "== $$script"; $(PY) "$$script" || exit 1; done
+	@if [ -n "$(CAMVID)" ]; then $(PY) experiments/with_data/camvid.py "$(CAMVID)"; \
+	  else echo "The CamVid records stay as they are: make experiments CAMVID=its folder"; fi
 
 bench: setup ## predicted against measured cost, on this machine
 	@for script in benchmarks/*$(ONLY)*.py; do \
