@@ -1,6 +1,7 @@
 """Pages read their numbers from the records, and are told what is missing."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,21 @@ def test_a_page_states_its_measured_seconds_or_that_there_are_none(clone):
     assert results.page_seconds("index") == (
         "This page's code runs in less than 20 seconds on one CPU core."
     )
+
+
+def test_every_number_of_the_readme_is_in_a_record():
+    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    windows = results.read("sliding_window/dense_vs_windows")["metrics"]["windows"]
+    small, middle, large = ((row["predicted"], row["measured"]) for row in windows)
+    assert f"predicted {large[0]:.0f}x, measured {large[1]:.0f}x" in readme
+    said = f"predicted {small[0]:.0f}x and {middle[0]:.0f}x, "
+    assert said + f"measured {small[1]:.0f}x and {middle[1]:.0f}x" in readme
+    full = results.read("sliding_window/camvid_full_resolution")["metrics"]
+    patch = results.read("sliding_window/camvid_patch")["metrics"]
+    always = full["always_majority"]
+    assert f'{full["miou"]:.3f} (always "{always["class"]}": {always["miou"]:.3f})' in readme
+    assert f"val mIoU {patch['miou']:.3f} " in readme
+    rows = results.read("sliding_window/patch_size")["metrics"]["windows"]
+    told = {row["window"]: [run["pair_told_apart"] for run in row["runs"]] for row in rows}
+    means = ", ".join(f"{sum(told[w]) / len(told[w]):.2f}" for w in (13, 41, 53))
+    assert f"| {means} (half is a coin toss) |" in readme
