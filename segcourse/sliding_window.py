@@ -2,7 +2,7 @@
 
 A window of P x P pixels around a pixel goes through a small unpadded network and gives that
 pixel's class. Neighbouring windows share almost all their pixels, so one pass of the same weights
-over the whole image gives the same scores for a hundredth of the work; the functions here do it
+over the whole image gives the same scores for a small part of the work; the functions here do it
 both ways. `window_cost` counts the work, `zero_padding` shows what breaks the equality.
 """
 

@@ -13,23 +13,14 @@ from segcourse.labels import CAMVID, SCENES
 
 
 def test_check_of_a_sound_set_is_exit_code_0(tmp_path, capsys):
-    root = make_folder(tmp_path / "data", train=1, val=0)
-    drop_val(root)
+    root = make_folder(tmp_path / "data")
     code, out, _ = call(capsys, "data", "check", root)
     assert code == 0, out
     assert "no fault found, read as folder" in out
 
 
-def drop_val(root):
-    """The pictures of `make_folder` are alike in train and val; one split is enough here."""
-    for kind in ("images", "masks"):
-        (root / "val" / kind).rmdir()
-    (root / "val").rmdir()
-
-
 def test_check_lists_every_fault_with_its_file_and_is_exit_code_3(tmp_path, capsys):
-    root = make_folder(tmp_path / "data", train=4, val=0)
-    drop_val(root)
+    root = make_folder(tmp_path / "data")
     masks = root / "train" / "masks"
     (masks / "0.png").unlink()
     Image.fromarray(np.full((16, 20), 9, np.uint8)).save(masks / "1.png")

@@ -188,6 +188,46 @@ def test_a_root_that_is_no_folder_and_one_without_layout_are_faults(tmp_path):
     assert [f.kind for f in check(tmp_path, "folder")] == ["no layout"]
 
 
+def test_a_classes_file_that_cannot_be_read_is_one_fault_among_all(root, monkeypatch):
+    missing_mask(root)
+    path = root / "classes.txt"
+    path.write_bytes("fu\u00dfweg #101010\n".encode("latin-1"))
+    faults = check(root, "folder")
+    assert [f.kind for f in faults] == ["bad classes.txt", "missing mask"]
+    assert faults[0].path == str(path)
+    assert faults[0].message.startswith(f"{path} is not UTF-8 text (")
+    with pytest.raises(DataError, match=r"classes\.txt is not UTF-8 text"):
+        Folder(root, "val")
+
+    def refuse(self, encoding):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    faults = check(root, "folder")
+    assert [f.kind for f in faults] == ["bad classes.txt", "missing mask"]
+    assert faults[0].message == f"{path} cannot be read: Permission denied"
+
+
+def test_a_missing_val_split_is_a_fault_whose_cure_helps(root):
+    shutil.rmtree(root / "val")
+    (fault,) = check(root, "folder")
+    assert (fault.path, fault.kind) == (str(root), "no val split")
+    assert "needs one: make val/images and val/masks" in fault.message
+    for kind in ("images", "masks"):
+        (root / "train" / kind).rename(root / kind)
+    (fault,) = check(root, "folder")
+    assert "move images and masks into train/, then make val/images and val/masks" in fault.message
+    with pytest.raises(DataError, match="has no val split"):
+        Folder(root, "val")
+
+    for kind in ("images", "masks"):  # the cure, word by word
+        (root / kind).rename(root / "train" / kind)
+        (root / "val" / kind).mkdir(parents=True)
+        (root / "train" / kind / "0.png").rename(root / "val" / kind / "0.png")
+    assert check(root, "folder") == []
+    assert len(Folder(root, "val")) == 1
+
+
 def test_an_unknown_name_is_refused(tmp_path):
     with pytest.raises(ValueError, match='no data set "kitti"'):
         check(tmp_path, "kitti")

@@ -59,6 +59,13 @@ def check(root: str | Path, name: str) -> list[Fault]:
     if not folders:
         needs = "images and masks, or train/images and train/masks (and the same for val, test)"
         faults.append(Fault(str(root), "no layout", f"it holds no data: need the folders {needs}"))
+    if "train" in folders and "val" not in folders:
+        flat = folders["train"][0].parent == root
+        text = (
+            f"`segcourse train` needs one: {'move images and masks into train/, then ' * flat}"
+            "make val/images and val/masks, and move some of the pairs there"
+        )
+        faults.append(Fault(str(root), "no val split", text))
     seen: dict[bytes, tuple[str, Path]] = {}
     for split, (image_folder, mask_folder) in folders.items():
         pairs, unpaired = _pair_up(name, split, image_folder, mask_folder)

@@ -82,10 +82,10 @@ def pairs(name: str, root: Path, split: str) -> list[tuple[Path, Path]]:
         for f in folders[split]
     )
     if not images:
-        raise DataError(
-            f"{folders[split][0]} holds no images for the {split} split of {name}: see "
-            f"`segcourse data get {name} --root DIR` or check the path"
-        )
+        cure = "put them there"
+        if name != "folder":
+            cure = f"see `segcourse data get {name} --root DIR` or check the path"
+        raise DataError(f"{folders[split][0]} holds no images for the {split} split: {cure}")
     alone = sorted(images.keys() ^ masks.keys())
     if alone:
         raise DataError(
@@ -173,15 +173,24 @@ def read_classes(root: Path) -> Classes | None:
     A class named "void" sets the colour of void and is no class.
 
     Raises:
-        DataError: a colour that is not #rrggbb, the same name twice, or no class at all.
+        DataError: the file cannot be read, a colour is not #rrggbb, a name stands twice, or there
+            is no class at all.
     """
     path = root / "classes.txt"
     if not path.is_file():
         return None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     names: list[str] = []
     given: list[tuple[int, int, int] | None] = []
     void = (224, 224, 192)
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         text = line.strip()
         if not text or text.startswith("//"):
             continue
