@@ -1,6 +1,7 @@
 """The command line as a whole: help, versions, exit codes, flags, no traceback."""
 
 import argparse
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -168,6 +169,31 @@ def test_an_error_of_the_input_is_its_text_and_its_exit_code(
     assert told in err
     with pytest.raises(type(error)):
         cli.main(["bench", "model", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "function"),
+    [
+        (("train",), "train", "run"),
+        (("eval", "x"), "evaluate", "run"),
+        (("predict", "x", "--run", "x", "--out", "x"), "predict", "run"),
+        (("data", "preview", "--out", "x"), "data", "run_preview"),
+        (("bench", "model"), "bench", "run"),
+    ],
+)
+def test_the_cure_for_too_little_memory_names_flags_that_the_command_has(
+    words, module, function, capsys, monkeypatch
+):
+    def fail(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(f"segcourse.cli.{module}.{function}", fail)
+    code, _, err = call(capsys, *words)
+    assert code == 1
+    named = re.findall(r"--[a-z-]+", err)
+    assert named
+    _, out, _ = call(capsys, *(words[:2] if module in ("data", "bench") else words[:1]), "--help")
+    assert set(named) <= set(re.findall(r"--[a-z-]+", out))
 
 
 @pytest.mark.parametrize("error", [TypeError("f() got 3"), RuntimeError("mat1 and mat2")])

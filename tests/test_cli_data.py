@@ -85,6 +85,8 @@ def test_stats_count_pixels_void_and_weights(tmp_path, capsys):
     ("words", "code", "told"),
     [
         (["check", "gone"], 1, "gone does not exist.\nNeeded: the folder with train/images/"),
+        (["check", "gone"], 1, "segcourse data: gone does not"),
+        (["get", "folder", "--root", "x"], 2, "argument NAME: invalid choice: 'folder'"),
         (["convert", "gone", "--out", "x"], 1, "gone is no folder: give the folder that holds"),
         (["preview", "--size", "8", "8", "--out", "x.png"], 1, "both at least 32 pixels"),
         (["preview", "--data", "voc", "--out", "x.png"], 2, "--data voc needs --root"),
@@ -102,6 +104,19 @@ def test_get_without_a_network_says_what_to_do_by_hand(tmp_path, capsys):
     code, _, err = call(capsys, "data", "get", "cityscapes", "--root", tmp_path / "c")
     assert code == 1
     assert "https://" in err
+
+
+def test_get_offers_only_what_it_fetches(capsys):
+    _, out, _ = call(capsys, "data", "get", "--help")
+    assert "camvid isbi voc sbd pets cityscapes\n" in out
+
+
+def test_bench_of_the_patch_model_says_that_one_window_is_too_few(capsys):
+    words = ["--model", "patch", "--height", 16, "--width", 20, "--batch", 1, "--device", "cpu"]
+    code, out, err = call(capsys, "bench", "model", *words)
+    assert (code, out) == (2, "")
+    assert "it trains on windows" in err
+    assert "needs --batch 2 or more" in err
 
 
 @pytest.mark.parametrize("name", list(models.MODELS))

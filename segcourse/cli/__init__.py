@@ -28,6 +28,15 @@ MODULES = {
     "bench": "segcourse.cli.bench",
 }
 
+SMALLER = {
+    "train": "Use a smaller --batch or --crop, or smaller --height and --width.",
+    "eval": "Leave --full-size out, or measure on images that are smaller.",
+    "predict": "Use a smaller --size, and leave --full-size out.",
+    "data": "Use a smaller --size where the command has it, or smaller images.",
+    "bench": "Use a smaller --batch, or smaller --height and --width.",
+}
+"""What takes less memory, by command."""
+
 DONE, BAD_INPUT, BAD_COMMAND, FAULTS, INTERRUPTED = 0, 1, 2, 3, 130
 
 EXIT_CODES = """\
@@ -77,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         if args.debug or not _is_told_to_a_person(error):
             raise
-        print(f"segcourse {args.command}: {_text(error)}", file=sys.stderr)
+        print(f"segcourse {args.command}: {_text(error, args.command)}", file=sys.stderr)
         return BAD_COMMAND if isinstance(error, UsageError) else BAD_INPUT
 
 
@@ -124,10 +133,10 @@ def _is_told_to_a_person(error: Exception) -> bool:
     return True
 
 
-def _text(error: Exception) -> str:
+def _text(error: Exception, command: str) -> str:
     if isinstance(error, MemoryError | RuntimeError):
         first = str(error).splitlines()[0] if str(error) else "out of memory"
-        return f"{first}\nUse a smaller --batch-size, --crop, --height and --width or --size."
+        return f"{first}\n{SMALLER[command]}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

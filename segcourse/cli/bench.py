@@ -66,6 +66,11 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     model = build(args.model, args.classes, args.seed)
     side = model.window if trains_on_patches(model) else None
+    if side is not None and args.batch < 2:
+        raise UsageError(
+            f"--batch {args.batch} is too small for the {args.model} model: it trains on windows "
+            "of one pixel's class each, and its batch normalization needs --batch 2 or more"
+        )
     size = (args.height, args.width)
     multiply_adds, _ = cost.measured_multiply_adds(
         as_dense(model), torch.empty(1, 3, *size, device="meta")

@@ -21,6 +21,7 @@ DESCRIPTION = "Look after data sets: check them, fetch them, convert their masks
 FAULTS = 3
 PALETTES = {"camvid": CAMVID, "cityscapes": CITYSCAPES, "voc": VOC}
 ON_DISK = tuple(name for name in DATASETS if name != "scenes")
+FETCHED = tuple(name for name in ON_DISK if name != "folder")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "an\naccount, say what to do by hand.",
         "segcourse data get camvid --root CamVid",
     )
-    command.add_argument("data", choices=ON_DISK, metavar="NAME", help=" ".join(ON_DISK))
+    command.add_argument("data", choices=FETCHED, metavar="NAME", help=" ".join(FETCHED))
     command.add_argument("--root", required=True, metavar="DIR", help="where it goes")
 
     command = add(
@@ -111,7 +112,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 def run_check(args: argparse.Namespace) -> int:
     """Print every fault; FAULTS when there is one."""
     if not Path(args.root).is_dir():
-        check_root(args.data, args.root)  # raises; anything else is a fault to be listed
+        check_root(args.data, args.root, flag="")  # raises; anything else is a fault to be listed
     faults = check(args.root, args.data)
     for fault in faults:
         print(f"{fault.path}: {fault.kind}: {fault.message}")

@@ -22,8 +22,13 @@ LAYOUTS = {
 """What stands in a data set's folder, and one name whose absence shows that it is another."""
 
 
-def check_root(name: str, root: str | Path) -> None:
+def check_root(name: str, root: str | Path, flag: str = "--root ") -> None:
     """Refuse a root that cannot hold the data set; generated scenes need none.
+
+    Args:
+        name: one of DATASETS.
+        root: folder of the data set.
+        flag: what stands before the root on the command line, for the message.
 
     Raises:
         UsageError: no root was given.
@@ -40,9 +45,9 @@ def check_root(name: str, root: str | Path) -> None:
     folder = Path(root)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise DataError(f"--root {root} {what}.\n{needed}")
+        raise DataError(f"{flag}{root} {what}.\n{needed}")
     if mark and not (folder / mark).is_dir():
-        raise DataError(f"--root {root} has no {mark}/ in it.\n{needed}")
+        raise DataError(f"{flag}{root} has no {mark}/ in it.\n{needed}")
 
 
 def open_split(
