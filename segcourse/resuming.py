@@ -6,7 +6,8 @@ checkpoint lies.
 """
 
 import json
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segcourse import checkpoints, optim
@@ -18,11 +19,24 @@ class DivergedError(UsageError):
     """The loss or the weights became nan or infinite: the run stopped, its checkpoints are good."""
 
 
-def open_folder(out: Path, config: Config, resume: bool) -> checkpoints.Checkpoint | None:
-    """Claim the folder for a new run, or find where a run in it goes on; None: from the start."""
+def holds_run(out: Path) -> bool:
+    """Whether a folder holds something to lose: a checkpoint, whole or damaged.
+
+    What a run leaves that ended before its first checkpoint is free to be overwritten.
+    """
+    return any((out / "checkpoints").glob("step-*"))
+
+
+def claim(out: Path, config: Config, resume: bool) -> None:
+    """Make the folder a new run's, or check that the run in it is the one to go on with.
+
+    Raises:
+        UsageError: a new run, and the folder holds one; or a resume, and it holds none or one
+            with another configuration.
+        DataError: config.json is damaged.
+    """
     file = out / "config.json"
-    holds_run = file.exists() or (out / "checkpoints").exists()
-    if holds_run and not resume:
+    if holds_run(out) and not resume:
         raise UsageError(
             f"{out} already holds a run: give --resume (resume=True) to go on with it, or another "
             "folder to keep both"
@@ -33,8 +47,11 @@ def open_folder(out: Path, config: Config, resume: bool) -> checkpoints.Checkpoi
         )
     if not resume:
         out.mkdir(parents=True, exist_ok=True)
+        if file.exists():  # only then are these names a run's
+            (out / "log.jsonl").unlink(missing_ok=True)
+            shutil.rmtree(out / "tensorboard", ignore_errors=True)
         checkpoints.write_bytes(file, json.dumps(asdict(config), indent=1).encode())
-        return None
+        return
     try:
         changed = differences(json.loads(file.read_bytes()), config)
     except ValueError as error:
@@ -46,10 +63,28 @@ def open_folder(out: Path, config: Config, resume: bool) -> checkpoints.Checkpoi
             f"{out} was started with another configuration ({'; '.join(changed)}): resume with "
             "the values that it was started with, or start a new run in another folder"
         )
-    return checkpoints.latest(out / "checkpoints")
 
 
-def restore(saved, model, averaged, optimizer, schedule) -> None:
+def open_folder(out: Path, config: Config, resume: bool) -> checkpoints.Checkpoint | None:
+    """Claim the folder, and find where a run in it goes on; None: from the start."""
+    claim(out, config, resume)
+    return checkpoints.latest(out / "checkpoints") if resume else None
+
+
+@dataclass
+class Spent:
+    """What a run has cost up to a step, over all its parts.
+
+    seconds: wall clock. training: seconds outside of evaluations and checkpoints.
+    images: trained on in the `training` seconds.
+    """
+
+    seconds: float = 0.0
+    training: float = 0.0
+    images: int = 0
+
+
+def restore(saved, model, averaged, optimizer, schedule) -> Spent:
     """Put model, average, optimizer and schedule back to where a checkpoint left them."""
     checkpoints.load_weights(model, saved.path / checkpoints.WEIGHTS)
     state = checkpoints.load_state(saved)
@@ -58,6 +93,7 @@ def restore(saved, model, averaged, optimizer, schedule) -> None:
     if averaged is not None:
         checkpoints.load_weights(averaged.module, saved.path / checkpoints.AVERAGED)
         averaged.n_averaged.fill_(state["averaged"])
+    return Spent(**state.get("spent", {}))
 
 
 def best(lines: list[dict]) -> tuple[int | None, float]:

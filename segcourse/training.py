@@ -41,16 +41,21 @@ class History:
         `lr` and `images_per_second`; after an evaluation `step`, `miou`, `pixel_accuracy`, `iou`.
     steps: optimizer steps taken in all, those before a resume included.
     best_step, best_miou: the evaluation with the highest mean IoU; None where there was none.
-    seconds: wall clock of this call.
-    images_per_second: images trained on in this call, per second outside of evaluations.
+    first_step: steps that were already taken when this call began.
+    confusion: (K, K) pixel counts of the last evaluation in this call; None where there was none.
+    seconds: wall clock of the run, the parts before a resume included up to their checkpoint.
+    images_per_second: images trained on, per second outside of evaluations, over all parts; None
+        where no step was taken.
     """
 
     curve: list[dict]
     steps: int
     best_step: int | None
     best_miou: float | None
+    first_step: int
+    confusion: Tensor | None
     seconds: float
-    images_per_second: float
+    images_per_second: float | None
 
 
 def identity(model: nn.Module) -> nn.Module:
@@ -118,12 +123,13 @@ def fit(
         optimizer = optim.optimizer(config, model)
         schedule = optim.schedule(config, optimizer)
 
-        first, saved = 0, None
+        first, saved, spent = 0, None, resuming.Spent()
         if out is not None:
             saved = distributed.from_first(lambda: resuming.open_folder(out, config, resume))
         if saved is not None:
             first = saved.step
-            resuming.restore(saved, model, averaged, optimizer, schedule)
+            spent = resuming.restore(saved, model, averaged, optimizer, schedule)
+        started -= spent.seconds
         log = RunLog(out if rank == 0 else None, first)
         stack.callback(log.close)
 
@@ -137,7 +143,7 @@ def fit(
         model.train()
         stream = batches.stream(first, rank, world)
         pending: list[Tensor] = []  # losses not yet read from the device
-        spent, clock = 0.0, perf_counter()  # seconds of training, without evaluations
+        cm, clock = None, perf_counter()
         for step in range(first, config.steps):
             _seed_step(device, config.seed, step, rank)
             images, labels = next(stream)
@@ -176,8 +182,10 @@ def fit(
                     wrong = done - len(losses) + i
                     raise resuming.diverged(f"the loss is {number}", wrong, config, out)
             took = perf_counter() - clock
-            spent += took
-            speed = len(losses) * batches.images_per_batch / took
+            images_seen = len(losses) * batches.images_per_batch
+            speed = images_seen / took
+            spent.training += took
+            spent.images += images_seen
             log.write(step=done, loss=sum(losses) / len(losses), lr=rate, images_per_second=speed)
 
             score = None
@@ -198,10 +206,12 @@ def fit(
                 if not all(t.isfinite().all() for t in model.state_dict().values()):
                     raise resuming.diverged("a weight is nan or infinite", step, config, out)
                 log.sync()
+                spent.seconds = perf_counter() - started
                 state = {
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "averaged": 0 if averaged is None else int(averaged.n_averaged),
+                    "spent": asdict(spent),
                 }
                 checkpoints.save(
                     out / "checkpoints",
@@ -222,8 +232,10 @@ def fit(
             steps=config.steps,
             best_step=best_step,
             best_miou=best_miou if best_step is not None else None,
+            first_step=first,
+            confusion=cm,
             seconds=perf_counter() - started,
-            images_per_second=(config.steps - first) * batches.images_per_batch / max(spent, 1e-9),
+            images_per_second=spent.images / spent.training if spent.images else None,
         )
 
 

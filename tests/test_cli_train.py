@@ -99,13 +99,51 @@ def test_a_run_stopped_before_its_first_checkpoint_says_so(data, tmp_path, capsy
     monkeypatch.setattr(losses, "cross_entropy", stop)
     code, _, err = call(capsys, *train_words(data, tmp_path / "run"))
     assert code == 130
-    assert "no checkpoint was written yet" in err
+    assert "no checkpoint was written yet: give the same command again" in err
+    monkeypatch.undo()
+    code, _, err = call(capsys, *train_words(data, tmp_path / "run", "--lr", 0.02))
+    assert code == 0, err
 
 
 def test_resuming_with_another_value_is_refused_and_named(data, trained, capsys):
     code, _, err = call(capsys, "train", "--out", trained, "--resume", "--lr", "0.5")
     assert code == 2
     assert "lr: 0.01 -> 0.5" in err
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_refused_resume_changes_nothing_in_the_run(trained, tmp_path, capsys):
+    other = make_folder(tmp_path / "data", train=5, size=(24, 28))
+    (other / "classes.txt").write_text("sky\nsquare\nthird\n", encoding="utf-8")
+    before = contents(trained)
+    words = ["train", "--out", trained, "--resume", "--root", other]
+    code, _, err = call(capsys, *words, "--lr", "0.5")
+    assert (code, "lr: 0.01 -> 0.5" in err) == (2, True)
+    code, _, err = call(capsys, *words)
+    assert code == 2
+    assert "classes: ground, square -> sky, square, third" in err
+    assert "size: 16x20 -> 24x28" in err
+    assert "training images: 4 -> 5" in err
+    assert contents(trained) == before
+
+
+def test_resuming_a_finished_run_leaves_its_record_alone(trained, capsys):
+    before = (trained / "record.json").read_bytes()
+    code, told, _ = call(capsys, "train", "--out", trained, "--resume")
+    assert code == 0
+    assert "nothing was left to do: all 6 steps are taken" in told
+    assert (trained / "record.json").read_bytes() == before
+
+
+def test_a_damaged_run_file_is_written_anew_by_a_resume(trained, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    (copy / "run.json").write_text("{", encoding="utf-8")
+    assert call(capsys, "train", "--out", copy, "--resume")[0] == 0
+    assert (copy / "run.json").read_bytes() == (trained / "run.json").read_bytes()
 
 
 def test_the_patch_model_trains_on_windows_and_is_measured_on_whole_images(data, tmp_path, capsys):

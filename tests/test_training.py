@@ -191,6 +191,56 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     second = fit(config(), again, tmp_path, resume=True)
     assert same(model, again)
     assert numbers(first.curve) == numbers(second.curve)
+    assert (first.first_step, second.first_step) == (0, 12)
+    assert second.images_per_second == pytest.approx(first.images_per_second)
+
+
+def test_time_and_throughput_count_the_parts_before_a_resume(tmp_path, monkeypatch):
+    now = [0.0]
+
+    def slow(logits, labels):
+        now[0] += 10.0  # a step takes ten seconds, and nothing else any time
+        return cross_entropy(logits, labels)
+
+    monkeypatch.setattr(training, "perf_counter", lambda: now[0])
+    with pytest.raises(Interrupted):
+        fit(config(), net(), tmp_path, loss=slow, batches=Breaking(9))
+    now[0] = 1e6
+    history = fit(config(), net(), tmp_path, loss=slow, resume=True)  # from step 8
+    assert history.first_step == 8
+    assert history.seconds == pytest.approx(120)
+    assert history.images_per_second == pytest.approx(0.4)
+
+
+def test_a_run_of_no_step_has_no_throughput(tmp_path):
+    fit(config(), net(), tmp_path)
+    last = checkpoints.latest(tmp_path / "checkpoints")
+    state = checkpoints.load_state(last)
+    del state["spent"]  # as from a checkpoint that does not know
+    checkpoints.save(tmp_path / "checkpoints", 12, net(), net(), state, last.config, None)
+    assert fit(config(), net(), tmp_path, resume=True).images_per_second is None
+
+
+def test_the_history_ends_with_the_matrix_of_the_final_weights():
+    model = net()
+    history = fit(config(), model, None)
+    assert torch.equal(history.confusion, training.evaluate(model, source(), 2))
+    assert fit(config(), net(), None, evaluate=None).confusion is None
+
+
+def test_a_run_that_left_no_checkpoint_leaves_its_folder_free(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        fit(config(checkpoint_every=0, eval_every=0), net(), out, batches=Breaking(11))
+    assert (out / "log.jsonl").read_text() != ""
+    left = set((out / "tensorboard").iterdir())
+    (out / "checkpoints").mkdir(exist_ok=True)  # a kill inside the first checkpoint
+    history = fit(config(lr=0.02), net(), out)
+    assert json.loads((out / "config.json").read_text())["lr"] == 0.02
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert steps == [line["step"] for line in history.curve]
+    assert len(list((out / "tensorboard").iterdir())) == 1
+    assert left.isdisjoint((out / "tensorboard").iterdir())
 
 
 DRIVER = """

@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from segcourse import resuming
 from segcourse.checkpoints import load_weights, write_bytes
 from segcourse.cli.models import as_dense, build
+from segcourse.cli.sources import Sets
 from segcourse.config import Config
-from segcourse.errors import DataError
+from segcourse.errors import DataError, UsageError
 from segcourse.labels import Classes
 
 FILE = "run.json"
@@ -42,11 +44,41 @@ def checkpoints_of(out: Path) -> Path:
     return out / "checkpoints"
 
 
-def save_info(out: Path, classes: Classes, size: tuple[int, int]) -> None:
-    """Write `run.json` at the start of a run."""
-    out.mkdir(parents=True, exist_ok=True)
-    info = {"classes": asdict(classes), "size": size}
-    write_bytes(out / FILE, (json.dumps(info, indent=1) + "\n").encode())
+def claim(out: Path, config: Config, sets: Sets, resume: bool) -> None:
+    """Make a folder a new run's, with its `run.json`; or check that a resume is on the same data.
+
+    Raises:
+        UsageError: as `resuming.claim`; or the data differ from those that the run began with.
+        DataError: config.json is damaged.
+    """
+    resuming.claim(out, config, resume)
+    info = {
+        "classes": asdict(sets.classes),
+        "size": list(sets.size),
+        "train_images": len(sets.train),
+    }
+    try:
+        saved = json.loads((out / FILE).read_bytes()) if resume else None
+        changed = _changes(saved, info) if saved else []
+    except (OSError, ValueError, KeyError, TypeError):
+        saved, changed = None, []  # missing or damaged: written anew
+    if changed:
+        raise UsageError(
+            f"{out} was started on other data ({'; '.join(changed)}): resume with the data that "
+            "it was started on, or start a new run in another folder"
+        )
+    if saved is None:
+        write_bytes(out / FILE, (json.dumps(info, indent=1) + "\n").encode())
+
+
+def _changes(saved: dict, info: dict) -> list[str]:
+    """What the data say now that they did not say when the run began."""
+    pairs = {
+        "classes": [", ".join(i["classes"]["names"]) for i in (saved, info)],
+        "size": ["x".join(map(str, i["size"])) for i in (saved, info)],
+        "training images": [i["train_images"] for i in (saved, info)],
+    }
+    return [f"{name}: {a} -> {b}" for name, (a, b) in pairs.items() if a != b]
 
 
 def saved_config(out: Path) -> dict | None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from segcourse import distributed, losses, training
+from segcourse import distributed, losses, resuming, training
 from segcourse.checkpoints import latest
 from segcourse.cli.flags import GROUPS, add_config_flags, add_debug, config_from
 from segcourse.cli.models import MODELS, as_dense, build, trains_on_patches
 from segcourse.cli.plan import plan
 from segcourse.cli.report import always, summary, table
-from segcourse.cli.runs import checkpoints_of, save_info, saved_config
+from segcourse.cli.runs import checkpoints_of, claim, saved_config
 from segcourse.cli.sources import DATASETS, Sets, open_sets
 from segcourse.config import Config
 from segcourse.data.augment import Augmentation
@@ -105,8 +105,7 @@ def _train(
     def evaluate(dense: nn.Module) -> Tensor:
         return training.evaluate(dense, whole_images(), K, config.precision)
 
-    if distributed.rank() == 0:
-        save_info(out, sets.classes, sets.size)
+    distributed.from_first(lambda: claim(out, config, sets, resume))
     try:
         history = training.fit(
             config,
@@ -120,7 +119,7 @@ def _train(
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_where_to_go_on(out)) from None
-    cm = evaluate(as_dense(model))
+    cm = history.confusion if history.confusion is not None else evaluate(as_dense(model))
     if distributed.rank() == 0:
         _report(command, config, sets, history, cm, pixels.sum(0), val_pixels.sum(0), device)
 
@@ -148,6 +147,9 @@ def _report(
     numbers["always_majority"] = {"class": name, **baseline}
     numbers["best"] = {"step": history.best_step, "miou": history.best_miou}
     path = Path(config.out) / "record.json"
+    if history.first_step == config.steps and path.exists():
+        print(f"\nnothing was left to do: all {config.steps} steps are taken; the record is {path}")
+        return
     speed = history.images_per_second
     write_record(
         path,
@@ -156,7 +158,8 @@ def _report(
         ),
     )
     shown = "windows" if config.model == "patch" else "images"
-    print(f"\n{history.seconds:.0f} s, {speed:.1f} {shown}/s; the record is {path}")
+    told = "" if speed is None else f", {speed:.1f} {shown}/s"
+    print(f"\n{history.seconds:.0f} s{told}; the record is {path}")
 
 
 def _with_saved_values(
@@ -175,7 +178,7 @@ def _with_saved_values(
 
 def _check_folder(out: Path, resume: bool) -> None:
     # `fit` refuses too, but only when the data have been read.
-    if not resume and saved_config(out) is not None:
+    if not resume and resuming.holds_run(out):
         raise UsageError(
             f"{out} already holds a run: give --resume to go on with it, or another --out to "
             "keep both"
@@ -233,7 +236,7 @@ def _loss(config: Config, pixels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
 def _where_to_go_on(out: Path) -> str:
     saved = latest(checkpoints_of(out))
     if saved is None:
-        return "no checkpoint was written yet, so there is nothing to go on from"
+        return "no checkpoint was written yet: give the same command again to start over"
     return (
         f"the last checkpoint is {saved.path}; go on with\n  segcourse train --out {out} --resume"
     )
