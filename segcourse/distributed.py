@@ -162,6 +162,28 @@ def total(counts: Tensor) -> Tensor:
     return counts
 
 
+@torch.no_grad()
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the first one's floating-point buffers, in place.
+
+    On CPUs batch norm's running statistics are each process's own (see `wrap`), and what is saved
+    is the first one's.
+    """
+    if world() > 1:
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                dist.broadcast(buffer, 0)
+
+
+def check_batch(images: int) -> None:
+    """Raise UsageError where a batch of so many images does not divide among the processes."""
+    if images % world():
+        raise UsageError(
+            f"a batch of {images} does not divide among {world()} processes: "
+            f"give a batch that is a multiple of {world()}"
+        )
+
+
 def from_first(compute: Callable[[], T]) -> T:
     """Compute in process 0 and hand the result to all, or raise its error in all.
 

@@ -22,7 +22,6 @@ from tqdm import tqdm
 from segcourse import checkpoints, distributed, metrics, optim, resuming
 from segcourse.config import Config
 from segcourse.data.batches import Batches
-from segcourse.errors import UsageError
 from segcourse.labels import check_labels
 from segcourse.records import RunLog, plain
 from segcourse.resuming import DivergedError
@@ -107,11 +106,7 @@ def fit(
         stack.enter_context(torch.random.fork_rng(devices=gpus))  # the caller's random state stays
         rank, world = distributed.rank(), distributed.world()
         distributed.check_precision(config.precision, device)
-        if batches.images_per_batch % world:
-            raise UsageError(
-                f"a batch of {batches.images_per_batch} does not divide among {world} processes: "
-                f"give a batch that is a multiple of {world}"
-            )
+        distributed.check_batch(batches.images_per_batch)
         bf16 = config.precision == "bf16"
         layout = torch.channels_last if config.channels_last else torch.preserve_format
 
@@ -242,17 +237,19 @@ def fit(
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    source: Iterable[tuple[Tensor, Tensor]],
+    source: Iterable[tuple[Tensor, Tensor]] | Callable[[int, int], Iterable[tuple[Tensor, Tensor]]],
     num_classes: int,
     precision: str = "fp32",
 ) -> Tensor:
     """Count one confusion matrix over a whole set, in eval mode and without gradients.
 
-    Under torchrun each process takes its share of the batches and the counts are summed.
+    Under torchrun each process takes its share of the batches and the counts are summed. Batch
+    norm's statistics become those of the first process, whose weights are the ones that are saved.
 
     Args:
         model: (N, 3, H, W) to (N, K, H, W); its device is used, its modes are put back.
-        source: batches of images (N, 3, H, W) float, normalised, and labels (N, H, W) int64.
+        source: batches of images (N, 3, H, W) float, normalised, and labels (N, H, W) int64; or
+            (rank, world) to the batches of process `rank`, which then makes no others.
         num_classes: K.
         precision: "fp32", or "bf16" for autocast.
 
@@ -265,9 +262,12 @@ def evaluate(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     cm = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
     modes = {module: module.training for module in model.modules()}
+    rank, world = distributed.rank(), distributed.world()
+    share = source(rank, world) if callable(source) else islice(source, rank, None, world)
+    distributed.share_buffers(model)
     model.eval()
     try:
-        for images, labels in islice(source, distributed.rank(), None, distributed.world()):
+        for images, labels in share:
             images, labels = images.to(device), labels.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logits = model(images)  # (N, K, H, W)

@@ -18,7 +18,7 @@ import copy, os, sys, traceback
 from functools import partial
 import torch
 from torch import nn
-from segcourse import distributed, training
+from segcourse import checkpoints, distributed, training
 from segcourse.config import Config
 from segcourse.losses import cross_entropy, dice
 
@@ -77,6 +77,31 @@ def run(out):
     miou = [line["miou"] for line in history.curve if "miou" in line]
     return {"weights": list(own.parameters()), "miou": miou, "refused": refused}
 
+class Brighter(Batches):                       # the second process sees other statistics
+    def stream(self, start=0, rank=0, world=1):
+        return ((x * (1 + 8 * rank), y) for x, y in super().stream(start, rank, world))
+
+def normed():
+    layers = nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.Tanh(), nn.Conv2d(5, 3, 1)
+    return nn.Sequential(*layers).double()
+
+def with_norm(ema):
+    config = Config(steps=3, lr=0.1, device="cpu", ema=ema)
+    made = []
+    def source(rank, world):
+        for i in range(rank, 3, world):
+            made.append(i)
+            yield images[i : i + 1], labels[i : i + 1] % 3
+    evaluate = partial(training.evaluate, source=source, num_classes=3)
+    out = f"{folder}/norm{ema}"
+    history = training.fit(config, normed(), Brighter(), out, loss=cross_entropy, evaluate=evaluate)
+    return history.confusion, made
+
+def saved_with_norm(ema):
+    own = normed()
+    checkpoints.load_weights(own, f"{folder}/norm{ema}")
+    return training.evaluate(own, [(images[:3], labels[:3] % 3)], 3)
+
 def odd():
     three = Batches()
     three.images_per_batch = 3
@@ -89,7 +114,8 @@ def work(rank):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2]}
     with distributed.processes("cpu"):
-        found = {"gradients": gradients(), "run": run(folder + "/two"), "odd": odd()}
+        found = {"gradients": gradients(), "run": run(folder + "/two"), "odd": odd(),
+                 "norm": [with_norm(0.0), with_norm(0.9)]}
         torch.save(found, f"{folder}/{rank}.pt")
 
 # What torch imports on first use is imported once, before forking.
@@ -107,8 +133,11 @@ for rank in range(2):
             os._exit(1)
         os._exit(0)
     children.append(pid)
-torch.save({"gradients": gradients(), "run": run(folder + "/one")}, folder + "/alone.pt")
-sys.exit(max(os.waitpid(pid, 0)[1] for pid in children) > 0)
+found = {"gradients": gradients(), "run": run(folder + "/one")}
+if max(os.waitpid(pid, 0)[1] for pid in children) > 0:
+    sys.exit(1)
+found["norm"] = [saved_with_norm(0.0), saved_with_norm(0.9)]
+torch.save(found, folder + "/alone.pt")
 """
 
 
@@ -165,6 +194,20 @@ def test_two_processes_evaluate_the_set_of_one(found):
     one = answers["alone"]["run"]["miou"]
     assert len(one) == 2
     assert answers["0"]["run"]["miou"] == answers["1"]["run"]["miou"] == one
+
+
+@pytest.mark.parametrize("averaged", [0, 1])
+def test_the_reported_matrix_is_that_of_the_saved_weights(found, averaged):
+    """Where batch norm's statistics differ between the processes, those of the first count."""
+    _, answers = found
+    expected = answers["alone"]["norm"][averaged]
+    for rank in ("0", "1"):
+        assert answers[rank]["norm"][averaged][0].tolist() == expected.tolist()
+
+
+def test_each_process_makes_only_its_own_evaluation_batches(found):
+    _, answers = found
+    assert [answers[rank]["norm"][0][1] for rank in ("0", "1")] == [[0, 2], [1]]
 
 
 def test_the_first_process_alone_writes_and_all_hear_a_refusal(found):

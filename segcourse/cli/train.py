@@ -103,7 +103,7 @@ def _train(
         whole_images = functools.partial(evaluation_images, sets.val, device)
 
     def evaluate(dense: nn.Module) -> Tensor:
-        return training.evaluate(dense, whole_images(), K, config.precision)
+        return training.evaluate(dense, whole_images, K, config.precision)
 
     distributed.from_first(lambda: claim(out, config, sets, resume))
     try:
