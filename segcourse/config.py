@@ -121,8 +121,8 @@ reached: give warmup below steps, or more steps
         )
         self._need(
             "scale",
-            len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] < math.inf,
-            "give the smallest factor, above 0, then the largest",
+            len(self.scale) == 2 and 0.1 <= self.scale[0] <= self.scale[1] < math.inf,
+            "give the smallest factor, 0.1 or more, then the largest",
         )
         if (self.height == 0) != (self.width == 0):
             raise UsageError(

@@ -63,15 +63,18 @@ def dice(logits: Tensor, labels: Tensor) -> Tensor:
         labels: (N, H, W) integer in 0..K-1, or IGNORE.
 
     Returns:
-        A scalar in 0..1; 0 when no pixel has a label. Makes two tensors of the size of `logits`.
+        A scalar in 0..1; 0 when no pixel has a label. Three tensors of the size of `logits`, in
+        float32 or wider, wait for the backward pass: the softmax, the same without void, and the
+        indicator.
 
     Raises:
         TypeError, ValueError: as `cross_entropy`.
     """
     logits, labels = _checked(logits, labels)
     known = (labels != IGNORE)[:, None]
-    truth = F.one_hot(labels.where(known[:, 0], 0), logits.shape[1]).movedim(-1, 1) * known
     probs = logits.softmax(1) * known
+    truth = F.one_hot(labels.where(known[:, 0], 0), logits.shape[1]).movedim(-1, 1)
+    truth = truth.to(probs.dtype) * known  # one_hot's own int64 would be kept for backward
     over = (0, 2, 3)
     size = truth.sum(over)
     overlap = 2 * (probs * truth).sum(over) / (probs.square().sum(over) + size).clamp(min=1e-12)
@@ -127,8 +130,8 @@ def median_frequency_weights(counts: Tensor) -> Tensor:
         counts: (N, K) pixel counts of each image, from `label_counts` or `label_statistics`.
 
     Returns:
-        (K,) float32; 0 for a class that no image holds. The median is over the classes that
-        occur, and the mean of the middle two when their number is even.
+        (K,) float32 on the device of `counts`; 0 for a class that no image holds. The median is
+        over the classes that occur, and the mean of the middle two when their number is even.
 
     Raises:
         ValueError: `counts` is not (N, K) or counts no pixel.
@@ -141,10 +144,11 @@ def median_frequency_weights(counts: Tensor) -> Tensor:
             f"counts are {tuple(counts.shape)} with sum {counts.sum().item()}: (N, K) counts of "
             "labelled pixels are needed, from label_counts or label_statistics"
         )
-    counts = counts.double()
+    device = counts.device
+    counts = counts.cpu().double()  # N x K numbers; Apple's GPUs have no float64
     pixels_where_present = ((counts > 0) * counts.sum(1, keepdim=True)).sum(0)
     freq = counts.sum(0) / pixels_where_present
-    return (freq.nanquantile(0.5) / freq).nan_to_num(0).float()
+    return (freq.nanquantile(0.5) / freq).nan_to_num(0).float().to(device)
 
 
 def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,8 @@ def iou(cm: Tensor) -> Tensor:
         cm: (K, K) pixel counts from `confusion_matrix`, summed over the set.
 
     Returns:
-        (K,) float64 in 0..1; nan for a class that is neither in the labels nor predicted.
+        (K,) float64 in 0..1, on the CPU; nan for a class that is neither in the labels nor
+        predicted.
 
     Raises:
         ValueError: `cm` is not square.
@@ -94,7 +95,7 @@ def class_accuracy(cm: Tensor) -> Tensor:
         cm: (K, K) pixel counts, summed over the set.
 
     Returns:
-        (K,) float64 in 0..1; nan for a class with no labelled pixel.
+        (K,) float64 in 0..1, on the CPU; nan for a class with no labelled pixel.
 
     Raises:
         ValueError: `cm` is not square.
@@ -205,7 +206,7 @@ def _window_max(x: Tensor, width: int) -> Tensor:
 def _margins(cm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if cm.ndim != 2 or cm.shape[0] != cm.shape[1]:
         raise ValueError(f"the matrix is {_shape(cm)}: (K, K) from confusion_matrix is needed")
-    cm = cm.double()
+    cm = cm.cpu().double()  # K x K numbers; Apple's GPUs have no float64
     return cm.sum(1), cm.sum(0), cm.diag()
 
 

@@ -314,6 +314,59 @@ def test_the_estimate_counts_what_autograd_keeps():
     assert held.total == 5 * held.weights + held.kept_for_backward
 
 
+def test_the_estimate_counts_the_runs_own_loss(data, tmp_path, capsys):
+    model = torch.nn.Conv2d(3, 4, 1)
+    plain, with_dice = (
+        memory.estimate(model, 2, (8, 8), "sgd", ema=False, loss=loss).kept_for_backward
+        for loss in (losses.cross_entropy, losses.dice)
+    )
+    logits = 2 * 4 * 64 * 4
+    assert with_dice - plain > logits  # three tensors of that size in place of one
+    told = [
+        call(capsys, *train_words(data, tmp_path / "run", "--dry-run", "--loss", loss))[1]
+        for loss in ("ce", "ce+dice")
+    ]
+    kept = [next(x for x in t.splitlines() if "kept for the backward" in x) for t in told]
+    assert kept[0] != kept[1]
+
+
+def test_building_a_model_touches_no_generator_but_its_own(monkeypatch):
+    from segcourse.cli import models
+
+    def refuse(seed):
+        raise AssertionError("a GPU's generator was touched")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    before = torch.get_rng_state()
+    a, b = (models.build("full-resolution", 3, seed).state_dict() for seed in (1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--batch", 9], "--batch 9 is more than the 4 images of the train split"),
+        (["--scale", 0.05, 1], "scale is (0.05, 1.0): give the smallest factor, 0.1 or more"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(workers, words, told, data, tmp_path, capsys):
+    words = train_words(data, tmp_path / "run", "--workers", workers, *words)
+    for more in ([], ["--dry-run"]):
+        code, _, err = call(capsys, *words, *more)
+        assert (code, told in err) == (2, True), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_first_process_prints_the_plan(data, tmp_path, capsys, monkeypatch):
+    from segcourse import distributed
+
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    code, told, _ = call(capsys, *train_words(data, tmp_path / "run", "--dry-run"))
+    assert (code, told) == (0, "")
+
+
 def test_the_majority_predictor_has_the_iou_of_its_share():
     classes = Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)))
     numbers = report.summary(report.always(1, torch.tensor([10, 30])), classes)

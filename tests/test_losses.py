@@ -189,3 +189,31 @@ def test_median_of_an_even_number_of_classes_is_the_mean_of_the_middle_two():
 def test_median_frequency_of_no_pixels_is_refused():
     with pytest.raises(ValueError, match=r"\(2, 3\) with sum 0"):
         losses.median_frequency_weights(torch.zeros(2, 3))
+
+
+def test_dice_keeps_three_tensors_of_the_size_of_the_logits_for_backward():
+    logits, labels = torch.randn(2, 5, 8, 8, requires_grad=True), torch.randint(5, (2, 8, 8))
+    kept = {}
+
+    def keep(x):
+        kept[x.untyped_storage()._cdata] = x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        loss = losses.dice(logits, labels)
+    large = [x for x in kept.values() if x.numel() == logits.numel()]
+    assert sum(x.nbytes for x in large) == 3 * logits.nbytes
+    assert loss.requires_grad
+
+
+def test_class_weights_need_no_float64_of_the_counts_device():
+    class WithoutFloat64(torch.Tensor):  # as on Apple's GPUs
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+        def double(self):
+            raise TypeError("no float64 here")
+
+    counts = torch.tensor([[50, 30, 20], [100, 0, 0]])
+    there = losses.median_frequency_weights(counts.as_subclass(WithoutFloat64))
+    assert torch.equal(there, losses.median_frequency_weights(counts))

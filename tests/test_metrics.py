@@ -246,6 +246,24 @@ def test_trimap_of_no_width_is_refused():
         metrics.trimap(torch.zeros(1, 4, 4).long(), 0)
 
 
+class WithoutFloat64(torch.Tensor):
+    """A tensor on a device that has no float64, as Apple's GPUs."""
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+    def double(self):
+        raise TypeError("no float64 here")
+
+
+def test_metrics_need_no_float64_of_the_matrix_device():
+    cm = torch.tensor([[3, 1], [0, 4]])
+    there = cm.as_subclass(WithoutFloat64)
+    assert metrics.mean_iou(there) == metrics.mean_iou(cm)
+    assert metrics.pixel_accuracy(there) == metrics.pixel_accuracy(cm)
+    assert metrics.frequency_weighted_iou(there) == metrics.frequency_weighted_iou(cm)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_counts_and_trimap_equal_the_cpu():

@@ -6,13 +6,13 @@ weights, gradients, optimizer state, and every tensor that the forward pass and 
 the backward pass. What comes and goes inside one operator is left out, so a peak is higher.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from segcourse import cost
+from segcourse import cost, losses
 
 OPTIMIZER_COPIES = {"sgd": 1, "adamw": 2}
 """Tensors as large as the weights that an optimizer keeps: momentum; first and second moment."""
@@ -38,13 +38,22 @@ class Estimate:
 class _Loss(nn.Module):
     """The loss keeps tensors too: its softmax is as large as the logits."""
 
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]):
+        super().__init__()
+        self.loss = loss
+
     def forward(self, logits: Tensor) -> Tensor:
         labels = torch.zeros_like(logits[:, 0], dtype=torch.int64)
-        return F.cross_entropy(logits, labels)
+        return self.loss(logits, labels)
 
 
 def estimate(
-    model: nn.Module, batch: int, size: tuple[int, int], optimizer: str, ema: bool
+    model: nn.Module,
+    batch: int,
+    size: tuple[int, int],
+    optimizer: str,
+    ema: bool,
+    loss: Callable[[Tensor, Tensor], Tensor] = losses.cross_entropy,
 ) -> Estimate:
     """Count what a training step holds, without computing it.
 
@@ -54,13 +63,14 @@ def estimate(
         size: (H, W) in pixels.
         optimizer: "sgd" or "adamw".
         ema: whether a running average of the weights is kept.
+        loss: (logits, labels) to a scalar.
 
     Raises:
         ValueError: the model does not take an input of this size.
     """
     image = torch.empty(batch, 3, *size, device="meta")
     try:
-        kept = cost.measured_training_bytes(nn.Sequential(model, _Loss()), image)
+        kept = cost.measured_training_bytes(nn.Sequential(model, _Loss(loss)), image)
     except RuntimeError as error:
         raise ValueError(
             f"{type(model).__name__} does not take {batch} images of {size[0]}x{size[1]}: {error}"

@@ -29,7 +29,7 @@ def build(name: str, num_classes: int, seed: int) -> nn.Module:
     if name not in MODELS:
         raise UsageError(f"--model {name} is not known: use one of {', '.join(MODELS)}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch every GPU
         return MODELS[name](num_classes)
 
 

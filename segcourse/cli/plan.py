@@ -1,7 +1,9 @@
 """What `segcourse train --dry-run` prints: the run before it runs."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segcourse import cost
 from segcourse.cli.memory import estimate, readable_bytes, readable_count
@@ -10,7 +12,13 @@ from segcourse.cli.sources import Sets
 from segcourse.config import Config
 
 
-def plan(config: Config, sets: Sets, model: nn.Module, device: torch.device) -> str:
+def plan(
+    config: Config,
+    sets: Sets,
+    model: nn.Module,
+    device: torch.device,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> str:
     """Say what a run would do and hold.
 
     Args:
@@ -18,6 +26,7 @@ def plan(config: Config, sets: Sets, model: nn.Module, device: torch.device) -> 
         sets: opened, not read.
         model: as it would be trained, on any device.
         device: where the run would be.
+        loss: (logits, labels) to a scalar, as the run would have it.
 
     Raises:
         ValueError: the model does not take images of this size.
@@ -31,7 +40,7 @@ def plan(config: Config, sets: Sets, model: nn.Module, device: torch.device) -> 
         size = model.window, model.window
         length = f"{config.steps * config.batch:,} windows of {size[0]}x{size[1]} pixels"
 
-    held = estimate(model, config.batch, size, config.optimizer, config.ema > 0)
+    held = estimate(model, config.batch, size, config.optimizer, config.ema > 0, loss)
     parts = {
         "weights": held.weights,
         "gradients": held.gradients,

@@ -74,8 +74,12 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         sets = open_sets(config)
         model = build(config.model, len(sets.classes), config.seed)
         _check_patch_options(config, model)
+        distributed.check_precision(config.precision, device)
+        distributed.check_batch(config.batch)
+        _check_batch(config, model, len(sets.train))
         if args.dry_run:
-            print(plan(config, sets, model, device))
+            if distributed.rank() == 0:
+                print(plan(config, sets, model, device, _loss(config, None)))
         else:
             _train(command, config, sets, model, device, args.resume)
     return 0
@@ -112,7 +116,7 @@ def _train(
             model,
             batches,
             out,
-            loss=_loss(config, pixels.to(device)),
+            loss=_loss(config, _class_weights(config, pixels.to(device))),
             evaluate=evaluate,
             as_dense=as_dense,
             resume=resume,
@@ -198,14 +202,17 @@ def _check_patch_options(config: Config, model: nn.Module) -> None:
             )
 
 
+def _check_batch(config: Config, model: nn.Module, images: int) -> None:
+    if config.batch > images and not trains_on_patches(model):
+        raise UsageError(
+            f"--batch {config.batch} is more than the {images} images of the train split: "
+            f"give 1 to {images}"
+        )
+
+
 def _batches(config: Config, model: nn.Module, train: ResidentSet) -> training.Batches:
     if trains_on_patches(model):
         return PatchBatches(train, config.batch, model.window, config.seed)
-    if config.batch > len(train):
-        raise UsageError(
-            f"--batch {config.batch} is more than the {len(train)} images of the train split: "
-            f"give 1 to {len(train)}"
-        )
     return ResidentBatches(train, config.batch, _augmentation(config), config.seed)
 
 
@@ -220,11 +227,13 @@ def _augmentation(config: Config) -> Augmentation:
     )
 
 
-def _loss(config: Config, pixels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss that a run asks for; `pixels` is (N, K), each training image's pixels by class."""
-    weights = None
-    if config.class_weights == "median":
-        weights = losses.median_frequency_weights(pixels)
+def _class_weights(config: Config, pixels: Tensor) -> Tensor | None:
+    """(K,) or None; `pixels` is (N, K), each training image's pixels by class."""
+    return losses.median_frequency_weights(pixels) if config.class_weights == "median" else None
+
+
+def _loss(config: Config, weights: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that a run asks for, with class weights (K,) or none."""
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         value = losses.cross_entropy(logits, labels, weights)
