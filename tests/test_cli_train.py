@@ -373,3 +373,23 @@ def test_the_majority_predictor_has_the_iou_of_its_share():
     assert numbers["miou"] == 0.375
     assert numbers["pixel_accuracy"] == 0.75
     assert numbers["iou"] == {"a": 0.0, "b": 0.75}
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_is_measured_and_predicts_there(data, tmp_path, capsys):
+    out, labelled = tmp_path / "run", tmp_path / "labelled"
+    words = train_words(data, out, "--class-weights", "median", "--loss", "ce+dice")
+    words[words.index("cpu")] = "cuda"
+    code, _, err = call(capsys, *words)
+    assert code == 0, err
+    record = json.loads((out / "record.json").read_text(encoding="utf-8"))
+    assert record["hardware"]["gpu"] == torch.cuda.get_device_name()
+    image = data / "val" / "images" / "0.png"
+    made = {}
+    for device in ("cuda", "cpu"):
+        target = labelled / device
+        words = ["predict", image, "--run", out, "--out", target, "--device", device]
+        code, _, err = call(capsys, *words)
+        assert code == 0, err
+        made[device] = {path.name for path in target.rglob("*") if path.is_file()}
+    assert made["cuda"] == made["cpu"] != set()
