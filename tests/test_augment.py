@@ -216,6 +216,17 @@ def test_values_stay_in_zero_to_one():
     assert new_images.max() <= 1
 
 
+def test_normalise_takes_part_in_a_gradient_after_inference_mode():
+    image = torch.rand(1, 3, 2, 2, dtype=torch.float16)
+    with torch.inference_mode():
+        normalise(image)
+    image.requires_grad_()
+    normalise(image).sum().backward()
+    torch.testing.assert_close(
+        image.grad[0, :, 0, 0].float(), 1 / torch.tensor(STD), rtol=1e-3, atol=0
+    )
+
+
 def test_normalise_is_torchvision_normalise():
     images = sample()[0].float() / 255
     expected = tv.normalize(images, list(MEAN), list(STD))

@@ -6,6 +6,8 @@ a value between two classes is a third class, which nobody labelled.
 """
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -133,20 +135,24 @@ def apply(
     cols = _coordinates(params.col, params.scale, W, out_size[1])
     cols = torch.where(params.flip[:, None], cols.flip(1), cols)
 
-    # The nearest pixel of each output row and column, and whether there is one.
-    r, c = (torch.floor(x + 0.5).long() for x in (rows, cols))
-    inside = ((r >= 0) & (r < H))[:, :, None] & ((c >= 0) & (c < W))[:, None, :]
-    inside = inside.to(images.device)
-    picked = _pick(_pick(labels[:, None], r, 2), c, 3)[:, 0]
-    new_labels = picked.long().where(inside, IGNORE)
-
     if not images.is_floating_point():
         images = images.float() / 255
+    factors = torch.stack((params.brightness, params.contrast, params.saturation), 1)
+    # Float32 holds whole numbers up to 2**24, more than the side of any image.
+    dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
+    parts = (*_lines(rows), *_lines(cols), factors)
+    sent = send(torch.cat(parts, 1).to(dtype), images.device)
+    *lines, factors = sent.split([part.shape[1] for part in parts], 1)
+    down, across = _Lines(*lines[:3]), _Lines(*lines[3:])
+
+    inside = down.inside(H)[:, :, None] & across.inside(W)[:, None, :]
+    picked = _pick(_pick(labels[:, None], down.nearest.long(), 2), across.nearest.long(), 3)[:, 0]
+    new_labels = picked.long().where(inside, IGNORE)
+
     # Bilinear is linear along the rows, then along the columns.
-    views = _between(_between(images, rows, 2), cols, 3)
-    views = _recolour(views, params, inside[:, None])
-    fill = torch.tensor(MEAN).to(views).reshape(1, 3, 1, 1)
-    return views.where(inside[:, None], fill), new_labels
+    views = _between(_between(images, down, 2), across, 3)
+    views = _recolour(views, params, factors.to(views.dtype), inside[:, None])
+    return views.where(inside[:, None], _channels(MEAN, views.device, views.dtype)), new_labels
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -163,8 +169,44 @@ def normalise(images: Tensor) -> Tensor:
     """
     if not images.is_floating_point():
         raise TypeError(f"images are {images.dtype}: floats in 0..1 are needed, images / 255")
-    mean, std = (torch.tensor(x).to(images).reshape(3, 1, 1) for x in (MEAN, STD))
+    mean, std = (_channels(x, images.device, images.dtype) for x in (MEAN, STD))
     return (images - mean) / std
+
+
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from the CPU to a device; a GPU goes on computing meanwhile.
+
+    From ordinary memory the copy would first wait for all work that the GPU has been given.
+    """
+    if device.type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=64)
+def _channels(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Three constants as (3, 1, 1), sent to a device once."""
+    # Made in inference mode, it could not take part in a gradient later.
+    with torch.inference_mode(False):
+        return torch.tensor(values).to(device, dtype).reshape(3, 1, 1)
+
+
+class _Lines(NamedTuple):
+    """Where the rows (or columns) of n views lie in the input: (n, out) each, whole numbers but
+    for `part`, how far each one lies from the pixel `below` to the next."""
+
+    below: Tensor
+    part: Tensor
+    nearest: Tensor
+
+    def inside(self, size: int) -> Tensor:
+        """Whether the nearest is one of the input's `size` pixels."""
+        return (self.nearest >= 0) & (self.nearest < size)
+
+
+def _lines(at: Tensor) -> _Lines:
+    below = torch.floor(at)
+    return _Lines(below, at - below, torch.floor(at + 0.5))
 
 
 def _coordinates(place: Tensor, scale: Tensor, size: int, out: int) -> Tensor:
@@ -180,34 +222,39 @@ def _coordinates(place: Tensor, scale: Tensor, size: int, out: int) -> Tensor:
 
 def _pick(x: Tensor, index: Tensor, dim: int) -> Tensor:
     """x (n, C, H, W) at `index` (n, m) along `dim`, the last pixel repeated outside."""
-    index = index.clamp(0, x.shape[dim] - 1).to(x.device)
+    index = index.clamp(0, x.shape[dim] - 1)
     shape = list(x.shape)
     shape[dim] = index.shape[1]
     index = index[:, None, :, None] if dim == 2 else index[:, None, None, :]
     return x.gather(dim, index.expand(shape))
 
 
-def _between(x: Tensor, at: Tensor, dim: int) -> Tensor:
-    """x interpolated linearly at the points `at` (n, m) along `dim`."""
-    below = torch.floor(at)
-    part = (at - below).to(x.dtype).to(x.device)
+def _between(x: Tensor, lines: _Lines, dim: int) -> Tensor:
+    """x interpolated linearly at the lines along `dim`."""
+    below, part = lines.below.long(), lines.part.to(x.dtype)
     part = part[:, None, :, None] if dim == 2 else part[:, None, None, :]
-    a, b = _pick(x, below.long(), dim), _pick(x, below.long() + 1, dim)
+    a, b = _pick(x, below, dim), _pick(x, below + 1, dim)
     return a + (b - a) * part
 
 
-def _recolour(x: Tensor, params: Params, inside: Tensor) -> Tensor:
-    """Brightness, contrast, saturation, each clamped to 0..1, as torchvision's functions do."""
+def _recolour(x: Tensor, params: Params, factors: Tensor, inside: Tensor) -> Tensor:
+    """Brightness, contrast, saturation, each clamped to 0..1, as torchvision's functions do.
 
-    def blend(x: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:
-        if (factor == 1).all():
+    `factors` (n, 3) are those of `params`, on x's device; only the CPU's can be looked at without
+    waiting for the device.
+    """
+
+    def blend(x: Tensor, other: Tensor | float, drawn: Tensor, f: Tensor) -> Tensor:
+        if (drawn == 1).all():
             return x
-        f = factor.to(x.dtype).to(x.device).reshape(-1, 1, 1, 1)
+        f = f.reshape(-1, 1, 1, 1)
         return (f * x + (1 - f) * other).clamp(0, 1)
 
-    gray = torch.tensor(GRAY).to(x).reshape(1, 3, 1, 1)
-    x = blend(x, 0.0, params.brightness)
+    brightness, contrast, saturation = factors.unbind(1)
+    gray = _channels(GRAY, x.device, x.dtype)
+    x = blend(x, 0.0, params.brightness, brightness)
     # Contrast is about the mean of what the view shows of the image, not of its filling.
     mean = ((x * gray).sum(1, keepdim=True) * inside).sum((2, 3), keepdim=True)
-    x = blend(x, mean / inside.sum((2, 3), keepdim=True).clamp(min=1), params.contrast)
-    return blend(x, (x * gray).sum(1, keepdim=True), params.saturation)
+    mean = mean / inside.sum((2, 3), keepdim=True).clamp(min=1)
+    x = blend(x, mean, params.contrast, contrast)
+    return blend(x, (x * gray).sum(1, keepdim=True), params.saturation, saturation)

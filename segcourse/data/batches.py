@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segcourse.data.augment import Augmentation, Params, apply, draw, normalise
+from segcourse.data.augment import Augmentation, Params, apply, draw, normalise, send
 from segcourse.data.base import SegmentationData
 from segcourse.data.order import VIEWS, generator_for, sample_indices, share
 from segcourse.data.patches import PatchBatches
@@ -80,7 +80,7 @@ class ResidentBatches:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         """Rank's slice of the batch of `step`, on the set's device; see `Batches.batch`."""
         indices, params = _plan(self, len(self.resident), step, rank, world)
-        at = torch.tensor(indices, device=self.resident.device)
+        at = send(torch.tensor(indices), self.resident.device)
         out_size = self.augmentation.crop or self.resident.size
         images, labels = apply(params, self.resident.images[at], self.resident.labels[at], out_size)
         return normalise(images), labels
@@ -144,8 +144,8 @@ class LoaderBatches:
         if self.augmentation.crop is None:
             raise DataError(
                 f"images of {len(sizes)} sizes meet in one batch, {sorted(sizes)[:4]}: one size is "
-                "needed; give the augmentation a crop=(height, width), or open the data set with "
-                "size=(height, width)"
+                "needed; crop them (--crop H W, Augmentation(crop=(H, W))), or resize them "
+                "(--height H --width W, open_data(size=(H, W)))"
             )
         pairs = [
             apply(params[k : k + 1], image[None], y[None], self.augmentation.crop)
@@ -170,7 +170,8 @@ class LoaderBatches:
             # Without its own generator the loader would draw from the global one.
             generator=torch.Generator(),
         )
-        return iter(loader)
+        # `iter` is called here and now, so the workers start before the first batch is asked for.
+        return (_raise_or_pass(found) for found in loader)
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         image, labels = self.data[index]
@@ -182,13 +183,25 @@ class LoaderBatches:
 
 
 class _Steps(Dataset):
-    """A data set whose element number t is the batch of step t."""
+    """A data set whose element number t is the batch of step t, or what is wrong with its files.
+
+    An exception that leaves a worker comes out with the worker's traceback as its message.
+    """
 
     def __init__(self, batches: LoaderBatches, rank: int, world: int):
         self.batches, self.rank, self.world = batches, rank, world
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        return self.batches.batch(step, self.rank, self.world)
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor] | ValueError | OSError:
+        try:
+            return self.batches.batch(step, self.rank, self.world)
+        except (ValueError, OSError) as error:
+            return error
+
+
+def _raise_or_pass(found: tuple[Tensor, Tensor] | Exception) -> tuple[Tensor, Tensor]:
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _plan(

@@ -10,7 +10,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from segcourse.data.augment import normalise
+from segcourse.data.augment import normalise, send
 from segcourse.data.order import WINDOWS, generator_for, share
 from segcourse.data.resident import ResidentSet
 from segcourse.labels import IGNORE
@@ -81,7 +81,7 @@ class PatchBatches:
         u = torch.rand(self.images_per_batch, 2, generator=generator, dtype=torch.float64)[mine]
         group = (u[:, 0] * len(self._counts)).long()
         chosen = self._starts[group] + (u[:, 1] * self._counts[group]).long()
-        pixel = self._pixels[chosen.to(self.resident.device)].long()
+        pixel = self._pixels[send(chosen, self.resident.device)].long()
         H, W = self.resident.size
         image, row, col = pixel // (H * W), pixel // W % H, pixel % W
         reach = torch.arange(self.window, device=pixel.device) - self.window // 2
