@@ -11,7 +11,8 @@ from cli_tools import call, make_folder, train_words
 from safetensors.torch import load_file
 
 from segcourse import losses
-from segcourse.cli import memory, report
+from segcourse.cli import memory, report, runs
+from segcourse.errors import DataError
 from segcourse.labels import Classes
 
 
@@ -393,3 +394,9 @@ def test_a_run_on_a_gpu_is_measured_and_predicts_there(data, tmp_path, capsys):
         assert code == 0, err
         made[device] = {path.name for path in target.rglob("*") if path.is_file()}
     assert made["cuda"] == made["cpu"] != set()
+
+
+def test_a_configuration_that_is_no_object_is_damaged(tmp_path):
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(DataError, match=r"config\.json is damaged"):
+        runs.saved_config(tmp_path)

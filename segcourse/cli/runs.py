@@ -92,7 +92,7 @@ def saved_config(out: Path) -> dict | None:
         return None
     try:
         saved = dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: JSON, but not an object
         raise DataError(f"{path} is damaged ({error}): restore it, or train again") from error
     known = {f.name for f in fields(Config)}
     return {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k in known}
