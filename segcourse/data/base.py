@@ -4,6 +4,7 @@ Files differ in layout, format and void value. All of that ends here: item i is 
 image (3, H, W) and an int64 label map (H, W), and a bad file is a DataError that names it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ MASK_MODES = ("1", "L", "P", "I", "I;16")
 """PIL's modes with one integer a pixel."""
 
 
-class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
+class SegmentationData(Dataset[tuple[Tensor, Tensor]], ABC):
     """What every data set offers; `data[i]` is an (image, labels) pair.
 
     The image is (3, H, W) uint8 and the labels are (H, W) int64 in 0..K-1, or IGNORE. An index
@@ -42,15 +43,15 @@ class SegmentationData(Dataset[tuple[Tensor, Tensor]]):
         self.split = split
         self.classes = classes
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
 
+    @abstractmethod
     def stem(self, index: int) -> str:
         """Name item `index` without folder and suffix, for reports and output files."""
-        raise NotImplementedError
 
 
 class Resized(SegmentationData):
