@@ -1,0 +1,58 @@
+"""The runs of `segcourse bench suite`, in order of worth: a name and the flags of `segcourse train`.
+
+To add a run, add an `Entry` where its worth puts it. Flags that every CamVid run shares stand in
+CAMVID; a flag that stands later in the line wins. --data and the sizes belong to the entry, while
+--seed, --root, --device and --out are the suite's. Every entry is run once for each of SEEDS: seed
+0 of all entries first, so that a suite that is cut short has a number for every model.
+
+One protocol for all: SegNet's split of CamVid at 360x480, the 367 training images alone, weights
+from scratch, 120 epochs, the best checkpoint chosen on val and measured once on test. The recipe
+is the same for every network but for the learning rate.
+"""
+
+from dataclasses import dataclass
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the list.
+
+    name: of the records, NAME-s0.json for seed 0. flags: of `segcourse train`.
+    start: name of another entry, whose best weights of the same seed this one starts from.
+    """
+
+    name: str
+    flags: str
+    start: str = ""
+
+
+# 5,500 steps of 8 images are 120 epochs of 367. An evaluation of val's 101 images every 250 steps
+# costs a few percent of the run. compile stays off: it takes minutes for the first step of each
+# network, a large part of a run of this length, and again after every resume.
+CAMVID = (
+    "--data camvid --height 360 --width 480 --batch 8 --steps 5500 --eval-every 250 "
+    "--checkpoint-every 500 --optimizer adamw --weight-decay 0.01 --schedule poly --warmup 200 "
+    "--class-weights median --clip 1 --ema 0.99 --precision bf16 --channels-last "
+)
+
+# The crop has the image's size: what rescaling makes smaller is filled up with void.
+WHOLE_IMAGES = CAMVID + "--crop 360 480 --scale 0.5 2 --flip 0.5 --jitter 0.3 "
+
+RUNS = (
+    Entry("full-resolution", WHOLE_IMAGES + "--model full-resolution --lr 0.003"),
+    # A step shows 1,024 windows of 31x31 pixels, about as many pixels as 6 images.
+    Entry("patch", CAMVID + "--model patch --batch 1024 --lr 0.003"),
+)
+
+# Minutes of one CPU core, on generated scenes: the suite itself is proven with these.
+SCENES = (
+    "--data scenes --height 32 --width 32 --batch 4 --steps 60 --eval-every 20 "
+    "--checkpoint-every 10 --lr 0.01 --crop 32 32 --scale 0.7 1.4 "
+)
+
+TOYS = (
+    Entry("toy", SCENES + "--model full-resolution --ema 0.9"),
+    Entry("toy-longer", SCENES + "--model full-resolution --steps 40", start="toy"),
+)
