@@ -302,6 +302,41 @@ def test_the_box_of_a_heat_map_frames_its_first_and_last_pixels():
     assert figure.axes[0].patches[-1].get_bbox().extents.tolist() == [2.5, 1.5, 4.5, 6.5]
 
 
+def test_a_receptive_field_is_framed_where_it_lies_outside_of_the_picture_too():
+    image, _ = scene()
+    _, ((ax,),) = plotting.subplots()
+    plotting.show_field(ax, image, (-4, 2, 10, 20), centres=([3, 7], [1, 5, 9]), margin=8)
+    frame = ax.patches[-1]
+    assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((1.5, -4.5), 19, 15)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-8.5, 31.5), (23.5, -8.5))
+    dots, middle = ax.lines
+    assert sorted(set(zip(dots.get_ydata(), dots.get_xdata(), strict=True))) == [
+        (row, col) for row in (3, 7) for col in (1, 5, 9)
+    ]
+    assert (middle.get_xdata()[0], middle.get_ydata()[0]) == (11, 3)
+
+
+def test_the_skip_diagram_writes_the_sizes_of_its_maps():
+    texts = [text.get_text() for text in plotting.skip_diagram(96).axes[0].texts]
+    for stride in (8, 16, 32):
+        side = 96 // stride
+        assert f"features, stride {stride}\n{side} × {side}" in texts
+        assert f"class scores\n{side} × {side}" in texts
+        assert f"FCN-{stride}s\n96 × 96" in texts
+        assert f"up ×{stride}" in texts
+    assert texts.count("+") == texts.count("up ×2") == 2
+
+
+def test_mistakes_mark_the_wrong_pixels_and_never_void():
+    image, labels = scene()
+    guess = (labels + 1) % 3
+    guess[:, :4] = labels[:, :4]
+    marked = (plotting.mistakes(image, labels, guess) == (179, 84, 30)).all(2)
+    assert (marked == ((labels != guess) & (labels != IGNORE))).all()
+    with pytest.raises(ValueError, match=r"prediction \(16, 3\)"):
+        plotting.mistakes(image, labels, guess[:, :3])
+
+
 def test_a_grid_writes_its_values_and_marks_its_cells():
     ax = plotting.subplots()[1][0, 0]
     plotting.matrix_grid(ax, [[1, -2.5], [np.nan, 1 / 3]], highlight=[(0, 1)], faint=[(1, 0)])

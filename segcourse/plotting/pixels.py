@@ -129,6 +129,36 @@ def overlay(image: object, labels: object, classes: Classes, alpha: float = 0.6)
     return np.rint((1 - alpha) * picture + alpha * colours).astype(np.uint8)
 
 
+def mistakes(image: object, labels: object, prediction: object) -> np.ndarray:
+    """Where a prediction is wrong: warm on the picture in pale greys. Void is never wrong.
+
+    Args:
+        image: uint8, (3, H, W) or (H, W, 3).
+        labels: (H, W) integers, the truth, or IGNORE.
+        prediction: (H, W) integers.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        TypeError: image not uint8.
+        ValueError: shapes that do not go together.
+
+    >>> mistakes(np.zeros((1, 3, 3), np.uint8), [[0, 1, 255]], [[0, 2, 2]])[0].tolist()
+    [[165, 165, 165], [179, 84, 30], [165, 165, 165]]
+    """
+    picture, truth, guess = as_picture(image), as_array(labels), as_array(prediction)
+    if not picture.shape[:2] == truth.shape == guess.shape:
+        raise ValueError(
+            f"the image is {picture.shape[:2]}, labels {truth.shape}, prediction {guess.shape}: "
+            "one (H, W) is needed"
+        )
+    grey = picture.mean(2, keepdims=True).repeat(3, 2) * 0.35 + 165
+    out = np.rint(grey).clip(0, 255).astype(np.uint8)
+    out[(truth != guess) & (truth != IGNORE)] = rgb(WARM)
+    return out
+
+
 def magnify(picture: np.ndarray, times: int) -> np.ndarray:
     """Each pixel as a square of `times` x `times` pixels.
 
