@@ -25,7 +25,8 @@ def test_the_truth_scores_one_everywhere(shared):
     found = shared.scores(truth, made)
     whole = {name: value for name, value in found.items() if isinstance(value, float)}
     assert set(whole.values()) == {1.0}
-    assert {value for value in found["accuracy_by_size"] if value is not None} == {1.0}
+    for name in ("accuracy_by_size", "iou_by_size"):
+        assert {value for value in found[name] if value is not None} == {1.0}
 
 
 def test_errors_near_borders_leave_the_interior_whole(shared):
@@ -51,6 +52,16 @@ def test_a_small_object_that_is_missed_counts_among_the_small(shared):
     found = shared.accuracy_by_size(truth, made)
     assert found[0] == 0.0
     assert found[1:] == [1.0] * (len(shared.SIZES) - 1)
+    assert shared.iou_by_size(truth, made)[0] == 0.0
+
+
+def test_wrong_pixels_around_an_object_count_against_it(shared):
+    made = shared.scenes(1, "test")
+    labels, spec = made[0].labels, made[0].specs[-1]
+    every = torch.full_like(labels, spec.label)[None]
+    at = next(i for i, (low, high) in enumerate(shared.SIZES) if low <= spec.diameter < high)
+    assert shared.accuracy_by_size(every, made)[at] > 0
+    assert shared.iou_by_size(every, made)[at] < 0.8 * shared.accuracy_by_size(every, made)[at]
 
 
 class Remembers(nn.Module):

@@ -6,7 +6,7 @@ mIoU, mIoU near borders and away from them, each class, object sizes, and the co
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,6 +30,7 @@ from segcourse.records import plain
 
 TRIMAP_WIDTHS = (1, 2, 3, 5)
 INTERIOR = 5  # px from a border on
+AROUND = 8  # px around an object in which a wrong pixel of its class counts against it
 SIZES = ((0, 12), (12, 24), (24, 48), (48, 1000))
 """Objects by diameter in px, from the first number up to below the second."""
 
@@ -130,8 +131,8 @@ def scores(predictions: Tensor, made: tuple[Scene, ...]) -> dict[str, object]:
 
     Returns:
         `pixel_accuracy`, `miou`, `iou` by class; `trimap_{w}px_miou` within w px of a border and
-        `interior_miou` from `INTERIOR` px on; `accuracy_by_size`, the share of right pixels of
-        objects by diameter, see `SIZES`; `pair_found_iou` of pond or plaza against the rest.
+        `interior_miou` from `INTERIOR` px on; `accuracy_by_size` and `iou_by_size` of objects by
+        diameter, see `SIZES`; `pair_found_iou` of pond or plaza against the rest.
     """
     labels = torch.stack([one.labels for one in made])
     cm = confusion_matrix(predictions, labels, K)
@@ -145,16 +146,49 @@ def scores(predictions: Tensor, made: tuple[Scene, ...]) -> dict[str, object]:
     pair = cm[[POND, PLAZA]][:, [POND, PLAZA]].sum().double()
     either = cm[[POND, PLAZA]].sum() + cm[:, [POND, PLAZA]].sum() - pair
     found["pair_found_iou"] = (pair / either).item()
-    return plain(found | {"accuracy_by_size": accuracy_by_size(predictions, made)})
+    found["accuracy_by_size"] = accuracy_by_size(predictions, made)
+    return plain(found | {"iou_by_size": iou_by_size(predictions, made)})
 
 
 def accuracy_by_size(predictions: Tensor, made: tuple[Scene, ...]) -> list[float]:
     """Share of right pixels of the objects in each range of `SIZES`; nan where there is none."""
     right, total = torch.zeros(2, len(SIZES), dtype=torch.float64)
     for prediction, one in zip(predictions, made, strict=True):
-        for k, spec in enumerate(one.specs, start=1):
-            pixels = (one.instances == k) & (one.labels == spec.label)
-            bin_ = next(i for i, (low, high) in enumerate(SIZES) if low <= spec.diameter < high)
-            right[bin_] += (prediction[pixels] == spec.label).sum()
-            total[bin_] += pixels.sum()
+        for spec, pixels in _objects(one):
+            right[_range(spec.diameter)] += (prediction[pixels] == spec.label).sum()
+            total[_range(spec.diameter)] += pixels.sum()
     return (right / total).tolist()
+
+
+def iou_by_size(predictions: Tensor, made: tuple[Scene, ...]) -> list[float]:
+    """IoU of the objects in each range of `SIZES`, each in its box grown by `AROUND` px.
+
+    Pixels of the object's class that are predicted in the box count against it, unless another
+    object of that class lies there. Intersections and unions are summed over the objects of a
+    range; nan where there is none.
+    """
+    both, either = torch.zeros(2, len(SIZES), dtype=torch.float64)
+    for prediction, one in zip(predictions, made, strict=True):
+        for spec, pixels in _objects(one):
+            rows, cols = (pixels.any(axis).nonzero()[:, 0] for axis in (1, 0))
+            box = tuple(
+                slice(max(int(at.min()) - AROUND, 0), int(at.max()) + AROUND + 1)
+                for at in (rows, cols)
+            )
+            counted = pixels[box] | ~torch.isin(one.labels[box], torch.tensor([spec.label, IGNORE]))
+            said = (prediction[box] == spec.label) & counted
+            both[_range(spec.diameter)] += (said & pixels[box]).sum()
+            either[_range(spec.diameter)] += (said | pixels[box]).sum()
+    return (both / either).tolist()
+
+
+def _objects(one: Scene) -> Iterator[tuple[object, Tensor]]:
+    """Each object that is seen, with its labelled pixels (H, W) bool."""
+    for k, spec in enumerate(one.specs, start=1):
+        pixels = (one.instances == k) & (one.labels == spec.label)
+        if pixels.any():
+            yield spec, pixels
+
+
+def _range(diameter: float) -> int:
+    return next(i for i, (low, high) in enumerate(SIZES) if low <= diameter < high)
