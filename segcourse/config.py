@@ -37,7 +37,7 @@ reached: give warmup below steps, or more steps
     """
 
     data: str = _option("scenes", "data set to train on")
-    root: str = _option("", "folder that holds the data set's files; generated scenes need none")
+    root: str = _option("", "folder that holds the data set's files; generated sets need none")
     model: str = _option("full-resolution", "model to train")
     height: int = _option(0, "resize images to this height in pixels; 0: as the files are")
     width: int = _option(0, "resize images to this width in pixels; 0: as the files are")

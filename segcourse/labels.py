@@ -117,6 +117,8 @@ CITYSCAPES = Classes(
 
 ISBI = Classes(("membrane", "cell"), from_hex("000000 ffffff"))
 
+CELLS = Classes(("background", "cell"), from_hex("2c3036 56b4e9"))
+
 PETS = Classes(("background", "pet"), from_hex("2c3036 e69f00"))
 # fmt: on
 

@@ -50,6 +50,36 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None)
     return total / denominator.where(denominator > 0, 1)
 
 
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, pixel_weights: Tensor) -> Tensor:
+    """Mean softmax cross-entropy in which each pixel has its own weight.
+
+    The sum of weight times loss over the labelled pixels, divided by the sum of their weights; so
+    the size does not depend on the weights' scale, and a learning rate keeps its meaning. U-Net
+    (Ronneberger et al. 2015, equation 1) sums without dividing.
+
+    Args:
+        logits: (N, K, H, W), unnormalised. Half precision is summed in float32.
+        labels: (N, H, W) integer in 0..K-1, or IGNORE.
+        pixel_weights: (N, H, W) float, at least 0; what stands on void does not matter.
+
+    Returns:
+        A scalar in nats a pixel, at least 0; 0 when no labelled pixel has a weight above 0.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy`, or weights of another shape than the labels.
+    """
+    logits, labels = _checked(logits, labels)
+    if pixel_weights.shape != labels.shape:
+        raise ValueError(
+            f"pixel_weights are {tuple(pixel_weights.shape)}, labels {tuple(labels.shape)}: one "
+            "weight a pixel is needed"
+        )
+    weights = torch.where(labels == IGNORE, 0, pixel_weights.to(logits))
+    each = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    total = weights.sum()
+    return (weights * each).sum() / total.where(total > 0, 1)
+
+
 def dice(logits: Tensor, labels: Tensor) -> Tensor:
     """1 minus the soft Dice overlap, averaged over the classes in the batch's labels.
 

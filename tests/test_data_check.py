@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcourse.data import Folder, check, convert_masks, published
+from segcourse.data import GENERATED, Folder, check, convert_masks, published
 from segcourse.data.faults import share_between
 from segcourse.data.files import identity_table
 from segcourse.errors import DataError
@@ -55,8 +55,9 @@ def test_a_sound_data_set_has_no_faults(root):
     assert check(root, "folder") == []
 
 
-def test_scenes_have_no_faults(tmp_path):
-    assert check(tmp_path, "scenes") == []
+@pytest.mark.parametrize("name", GENERATED)
+def test_what_is_generated_has_no_faults(name, tmp_path):
+    assert check(tmp_path, name) == []
 
 
 # One kind of damage each: what is done, on which file the fault is, its kind, words of its text.

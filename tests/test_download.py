@@ -230,7 +230,12 @@ def test_data_that_no_program_can_fetch_says_how_to_get_it(name, text, tmp_path)
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("scenes", "generated from a seed"), ("folder", "your own"), ("kitti", 'no data set "kitti"')],
+    [
+        ("scenes", "generated from a seed"),
+        ("cells", "cells are generated"),
+        ("folder", "your own"),
+        ("kitti", 'no data set "kitti"'),
+    ],
 )
 def test_names_with_nothing_to_fetch_are_refused(name, text, tmp_path):
     with pytest.raises(ValueError, match=text):

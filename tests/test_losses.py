@@ -153,6 +153,56 @@ def test_weights_of_another_number_of_classes_are_refused():
         losses.cross_entropy(logits, labels, torch.ones(3))
 
 
+# ---- a weight for each pixel
+
+
+def pixel_weights(labels, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return 5 * torch.rand(labels.shape, generator=g, dtype=torch.float64)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 5), st.floats(0, 0.9))
+@settings(max_examples=20, deadline=None)
+def test_weighted_cross_entropy_equals_the_sum_over_pixels(seed, k, void):
+    logits, labels = batch(seed, k, void)
+    weights = pixel_weights(labels, seed)
+    total = norm = 0
+    for n, r, c in (labels != IGNORE).nonzero().tolist():
+        total = total - weights[n, r, c] * logits[n, :, r, c].log_softmax(0)[labels[n, r, c]]
+        norm = norm + weights[n, r, c]
+    ours = losses.weighted_cross_entropy(logits, labels, weights)
+    torch.testing.assert_close(ours, total / norm, atol=1e-12, rtol=0)
+
+
+def test_weights_of_the_classes_spread_over_their_pixels_give_the_class_weighted_loss():
+    logits, labels = batch()
+    of_class = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
+    spread = of_class[labels.where(labels != IGNORE, 0)]
+    ours = losses.weighted_cross_entropy(logits, labels, spread)
+    oracle = losses.cross_entropy(logits, labels, of_class)
+    torch.testing.assert_close(ours, oracle, atol=1e-12, rtol=0)
+    torch.testing.assert_close(gradient(ours, logits), gradient(oracle, logits), atol=1e-12, rtol=0)
+
+
+def test_void_takes_no_part_whatever_its_weight_and_all_void_gives_zero():
+    logits, labels = batch()
+    weights = pixel_weights(labels)
+    heavy = weights + 1e6 * (labels == IGNORE)
+    ours, other = (losses.weighted_cross_entropy(logits, labels, w) for w in (weights, heavy))
+    assert torch.equal(ours, other)
+    assert not (gradient(ours, logits) * (labels == IGNORE)[:, None]).any()
+    for void, w in ((torch.full_like(labels, IGNORE), weights), (labels, 0 * weights)):
+        value = losses.weighted_cross_entropy(logits, void, w)
+        assert value.item() == 0
+        assert not gradient(value, logits).any()
+
+
+def test_pixel_weights_of_another_shape_are_refused():
+    logits, labels = batch()
+    with pytest.raises(ValueError, match=r"pixel_weights are \(2, 5, 5\), labels \(2, 5, 6\)"):
+        losses.weighted_cross_entropy(logits, labels, torch.ones(2, 5, 5))
+
+
 def test_label_counts_count_each_image_and_leave_void_out():
     _, labels = batch(size=(3, 6, 5))
     counts = losses.label_counts(labels.byte(), 4)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from segcourse.cli.drawing import contact_sheet, overlay, with_legend
 from segcourse.cli.flags import add_debug
 from segcourse.cli.sources import DATASETS, check_root, open_split
-from segcourse.data import check, convert_masks, download
+from segcourse.data import GENERATED, check, convert_masks, download
 from segcourse.errors import UsageError
 from segcourse.labels import CAMVID, CITYSCAPES, IGNORE, VOC
 from segcourse.losses import label_counts, median_frequency_weights
@@ -20,7 +20,7 @@ from segcourse.losses import label_counts, median_frequency_weights
 DESCRIPTION = "Look after data sets: check them, fetch them, convert their masks, look at them."
 FAULTS = 3
 PALETTES = {"camvid": CAMVID, "cityscapes": CITYSCAPES, "voc": VOC}
-ON_DISK = tuple(name for name in DATASETS if name != "scenes")
+ON_DISK = tuple(name for name in DATASETS if name not in GENERATED)
 FETCHED = tuple(name for name in ON_DISK if name != "folder")
 
 
@@ -104,7 +104,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", choices=DATASETS, default="scenes", help="data set")
-    command.add_argument("--root", default="", help="folder of the data set; scenes need none")
+    command.add_argument("--root", default="", help="its folder; generated ones need none")
     command.add_argument("--split", choices=("train", "val", "test"), default="train", help="split")
     command.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="resize to H x W")
 

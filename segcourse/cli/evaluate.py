@@ -14,7 +14,7 @@ from segcourse.cli.predict import predict
 from segcourse.cli.report import summary, table
 from segcourse.cli.runs import Run, load_run
 from segcourse.cli.sources import DATASETS, open_split
-from segcourse.data import SegmentationData
+from segcourse.data import GENERATED, SegmentationData
 from segcourse.distributed import choose_device
 from segcourse.errors import DataError, UsageError
 from segcourse.labels import IGNORE
@@ -70,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
     config = trained.config
     name = args.data or config.data
     root = args.root if args.root is not None else (config.root if name == config.data else "")
-    if args.full_size and name == "scenes":
-        raise UsageError("--full-size is for files, and scenes are generated: leave it out")
+    if args.full_size and name in GENERATED:
+        raise UsageError(f"--full-size is for files, and {name} are generated: leave it out")
     # A run on files of their own size keeps it; a resized run is measured as it was trained.
-    size = trained.size if config.height or name == "scenes" else None
+    size = trained.size if config.height or name in GENERATED else None
     size = None if args.full_size else size
     data = open_split(name, root, args.split, size)
     if len(data.classes) != len(trained.classes):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segcourse.config import Config
-from segcourse.data import DATASETS, SegmentationData, open_data
+from segcourse.data import DATASETS, GENERATED, SegmentationData, open_data
 from segcourse.errors import DataError, UsageError
 from segcourse.labels import Classes
 
@@ -23,7 +23,7 @@ LAYOUTS = {
 
 
 def check_root(name: str, root: str | Path, flag: str = "--root ") -> None:
-    """Refuse a root that cannot hold the data set; generated scenes need none.
+    """Refuse a root that cannot hold the data set; generated sets need none.
 
     Args:
         name: one of DATASETS.
@@ -34,7 +34,7 @@ def check_root(name: str, root: str | Path, flag: str = "--root ") -> None:
         UsageError: no root was given.
         DataError: the root is not there, or does not have the data set's layout.
     """
-    if name == "scenes":
+    if name in GENERATED:
         return
     layout, mark = LAYOUTS[name]
     needed = f"Needed: the folder with {layout}."
@@ -57,7 +57,7 @@ def open_split(
 
     Args:
         name: one of DATASETS.
-        root: folder of the data set; "" for generated scenes.
+        root: folder of the data set; "" for generated sets.
         split: "train", "val" or "test".
         size: (H, W) in pixels to resize to; None keeps the files' own.
 

@@ -1,8 +1,9 @@
-"""Data sets behind one interface: generated scenes and real pictures, void = 255."""
+"""Data sets behind one interface: generated scenes and cells, and real pictures, void = 255."""
 
 from pathlib import Path
 
-from segcourse.data.base import SPLITS, Resized, SegmentationData
+from segcourse.data.base import GENERATED, SPLITS, Resized, SegmentationData
+from segcourse.data.cells import CELL_LENGTHS, CellImage, Cells, cell_image
 from segcourse.data.check import check
 from segcourse.data.convert import convert_masks
 from segcourse.data.download import download
@@ -13,7 +14,7 @@ from segcourse.data.published import verify_camvid
 from segcourse.data.scenes import LENGTHS, Scene, Scenes, scene
 from segcourse.data.torchvision_sets import SBD, VOC, Cityscapes, Pets
 
-DATASETS = ("scenes", "camvid", "isbi", "voc", "sbd", "pets", "cityscapes", "folder")
+DATASETS = (*GENERATED, "camvid", "isbi", "voc", "sbd", "pets", "cityscapes", "folder")
 """The names that `open_data` and the command line know."""
 
 _READERS = {
@@ -34,10 +35,10 @@ def open_data(
 
     Args:
         name: one of DATASETS.
-        root: folder of the data; scenes need none.
+        root: folder of the data; scenes and cells need none.
         split: "train", "val" or "test".
-        size: (H, W) in pixels. Images are resized smoothly and labels by nearest; scenes are
-            rendered at this size. None keeps what the files have (scenes: 128x128).
+        size: (H, W) in pixels. Images are resized smoothly and labels by nearest; scenes and cells
+            are rendered at this size. None keeps what the files have (generated: 128x128).
 
     Raises:
         ValueError: an unknown name or split, or a bad size.
@@ -49,6 +50,8 @@ def open_data(
         raise ValueError(f'there is no split "{split}": choose one of {", ".join(SPLITS)}')
     if name == "scenes":
         return Scenes(LENGTHS[split], size or (128, 128), split=split)
+    if name == "cells":
+        return Cells(CELL_LENGTHS[split], size or (128, 128), split=split)
     if root is None:
         raise ValueError(f"{name} is read from files: give the folder that holds it as root")
     data = _READERS[name](root, split)
@@ -57,9 +60,12 @@ def open_data(
 
 __all__ = [
     "DATASETS",
+    "GENERATED",
     "SBD",
     "VOC",
     "CamVid",
+    "CellImage",
+    "Cells",
     "Cityscapes",
     "Fault",
     "Folder",
@@ -69,6 +75,7 @@ __all__ = [
     "Scene",
     "Scenes",
     "SegmentationData",
+    "cell_image",
     "check",
     "convert_masks",
     "download",

@@ -19,6 +19,9 @@ from segcourse.errors import DataError
 from segcourse.labels import IGNORE, Classes, describe_values
 
 SPLITS = ("train", "val", "test")
+GENERATED = ("scenes", "cells")
+"""Data sets that come from a seed: they need no files, and are rendered at any size."""
+
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcourse.data.base import PairedFiles, identity_table, read_image, read_mask
+from segcourse.data.base import GENERATED, PairedFiles, identity_table, read_image, read_mask
 from segcourse.data.faults import Fault, Rules, check_mask
 from segcourse.data.files import (
     CAMVID_VOID,
@@ -37,7 +37,7 @@ def check(root: str | Path, name: str) -> list[Fault]:
 
     Args:
         root: folder of the data.
-        name: one of DATASETS. Scenes are generated and have no faults.
+        name: one of DATASETS. Generated ones have no faults.
 
     Returns:
         The faults, in the order of the files; empty where all is well.
@@ -46,7 +46,7 @@ def check(root: str | Path, name: str) -> list[Fault]:
         ValueError: an unknown name.
     """
     root = Path(root)
-    if name == "scenes":
+    if name in GENERATED:
         return []
     if name in TORCHVISION:
         return _check_torchvision(root, name)

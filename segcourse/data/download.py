@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from segcourse.data.base import GENERATED
 from segcourse.data.published import verify_camvid
 from segcourse.data.torchvision_sets import need_scipy
 from segcourse.errors import DataError
@@ -73,8 +74,8 @@ def download(name: str, root: str | Path) -> None:
         _with_torchvision(name, root)
     elif name in BY_HAND:
         raise DataError(f"{name} cannot be fetched by a program: {by_hand(name, root)}")
-    elif name == "scenes":
-        raise ValueError("scenes are generated from a seed: there is nothing to fetch")
+    elif name in GENERATED:
+        raise ValueError(f"{name} are generated from a seed: there is nothing to fetch")
     elif name == "folder":
         raise ValueError("folder is data of your own: there is nothing to fetch")
     else:

@@ -8,7 +8,7 @@ seam goes on into the next permutation, so no image is ever dropped.
 import numpy as np
 import torch
 
-ORDER, VIEWS, WINDOWS = range(3)
+ORDER, VIEWS, WINDOWS, DEFORMATIONS = range(4)
 """What a generator is for: streams for different purposes never share numbers."""
 
 

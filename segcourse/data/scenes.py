@@ -22,7 +22,7 @@ from segcourse.data.layout import (
     Instance,
     layout,
 )
-from segcourse.data.shapes import Color, Draws, rasterize
+from segcourse.data.shapes import Color, Draws, rasterize, soften
 from segcourse.labels import IGNORE, SCENES
 
 LENGTHS = {"train": 1000, "val": 200, "test": 200}
@@ -193,19 +193,12 @@ def _photograph(draws: Draws, paint: np.ndarray) -> np.ndarray:
     x = (np.arange(W) * (2 / W) - 1)[None, :]
     light = 1 + draws.uniform(0.08, 0.26) * 0.7071067811865476 * (s * y + c * x)
     soft = paint * light[:, :, None]
-    soft = _blur(_blur(soft).transpose(1, 0, 2)).transpose(1, 0, 2)
+    soft = soften(soften(soft).transpose(1, 0, 2)).transpose(1, 0, 2)
     # The difference of two uniform numbers: a triangle 15 levels wide to each side.
     noise = draws.bytes((H, W, 3)) & 15
     noise = noise.astype(np.float64) - (draws.bytes((H, W, 3)) & 15)
     levels = np.clip(np.floor(soft + noise + 0.5), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(levels.transpose(2, 0, 1))
-
-
-def _blur(values: np.ndarray) -> np.ndarray:
-    """Mix in an eighth of each neighbour along the first axis; the ends repeat."""
-    before = np.concatenate([values[:1], values[:-1]])
-    after = np.concatenate([values[1:], values[-1:]])
-    return values * 0.75 + (before + after) * 0.125
 
 
 def _label(instances: np.ndarray, specs: list[Instance]) -> np.ndarray:
