@@ -14,10 +14,12 @@ from PIL import Image
 matplotlib = pytest.importorskip("matplotlib")
 
 from segcourse import plotting
+from segcourse.checkerboard import overlap_counts
 from segcourse.labels import CAMVID, IGNORE, SCENES, Classes
 from segcourse.plotting.charts import DASHES
 from segcourse.plotting.figures import STYLE
 from segcourse.plotting.pixels import VOID_DARK, VOID_LIGHT, deepest_pixel
+from segcourse.transposed import stamped_so_far
 
 BYTE = st.integers(0, 255)
 COLOR = st.tuples(BYTE, BYTE, BYTE)
@@ -343,6 +345,53 @@ def test_a_grid_writes_its_values_and_marks_its_cells():
     assert [t.get_text() for t in ax.texts] == ["1", "−2.5", "", "0.333"]
     assert [p.get_linewidth() for p in ax.patches] == [1, 2.5, 1, 1]
     assert [p.get_linestyle() in ("--", "dashed") for p in ax.patches] == [0, 0, 1, 0]
+
+
+def written(ax):
+    """The numbers in a grid's cells, 0 where a cell is empty."""
+    texts = [t.get_text().replace("−", "-") for t in ax.texts]
+    return torch.tensor([float(t) if t else 0.0 for t in texts])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("last", range(6))
+def test_the_stamping_figure_shows_what_conv_transpose2d_gives(stride, last):
+    image = torch.tensor([[1.0, 2, 3], [2, -1, 1]])
+    kernel = torch.tensor([[1.0, 2, 0], [0, 3, 1], [2, 0, 1]])
+    sums, _, counts = stamped_so_far(image, kernel, last, stride)
+    row, col = last // 3 * stride, last % 3 * stride
+    figure = plotting.stamp_figure(image, kernel, sums, counts, last, (row, col), room=9)
+    of_input, of_stamp, of_output = figure.axes
+    stamped = image.clone()
+    stamped.view(-1)[last + 1 :] = 0
+    given = (stamped[None, None], kernel[None, None])
+    wanted = torch.nn.functional.conv_transpose2d(*given, stride=stride)[0, 0]
+    assert torch.equal(written(of_input).reshape(2, 3), image)
+    assert torch.equal(written(of_stamp).reshape(3, 3), image.view(-1)[last] * kernel)
+    assert torch.equal(written(of_output).reshape(wanted.shape), wanted)
+    marked = [p.get_xy() for p in of_output.patches if p.get_linewidth() == 2.5]
+    assert marked == [(col + j, row + i) for i in range(3) for j in range(3)]
+    hatched = {p.get_xy() for p in of_output.patches if p.get_hatch()}
+    assert hatched == {(c, r) for r, c in (counts > 1).nonzero().tolist()}
+    assert of_output.get_title() == "output so far"
+
+
+def test_stamping_figures_have_one_size_and_refuse_what_does_not_fit():
+    image, kernel = torch.ones(2, 2), torch.ones(3, 3)
+    sizes = set()
+    for stride in (1, 2, 3):
+        sums, _, counts = stamped_so_far(image, kernel, 0, stride)
+        figure = plotting.stamp_figure(image, kernel, sums, counts, 0, (0, 0), room=6)
+        sizes.add(tuple(figure.get_size_inches()))
+    assert len(sizes) == 1
+    with pytest.raises(ValueError, match="does not fit 5 cells"):
+        plotting.stamp_figure(image, kernel, sums, counts, 0, (0, 0), room=5)
+
+
+def test_the_overlap_figure_writes_every_count():
+    counts = overlap_counts(3, 2, size=3)
+    (ax,) = plotting.overlap_figure(counts).axes
+    assert torch.equal(written(ax).reshape(counts.shape), counts.float())
 
 
 def test_symbols_stand_in_a_grid():

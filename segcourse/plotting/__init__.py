@@ -46,6 +46,7 @@ _DRAWING = {
     "maps": ("feature_maps", "heat_map"),
     "charts": ("bars", "confusion_heat_map", "curves"),
     "grids": ("convolution_figure", "grid_row", "matrix_grid"),
+    "stamps": ("overlap_figure", "stamp_figure"),
 }
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "matrix_grid",
     "mistakes",
     "outline",
+    "overlap_figure",
     "overlay",
     "present_classes",
     "safe_palette",

@@ -95,13 +95,13 @@ def _parameters(
         units = dict(unit) if isinstance(unit, Mapping) else dict.fromkeys(names, unit)
         given = dict(labels) if isinstance(labels, Mapping) else {names[0]: labels} if names else {}
         if len(names) > 1 and not (isinstance(unit, Mapping) or not unit):
-            raise ValueError('with two parameters give unit as {"name": "unit"}')
+            raise ValueError('with several parameters give unit as {"name": "unit"}')
         if len(names) > 1 and not (isinstance(labels, Mapping) or labels is None):
-            raise ValueError('with two parameters give labels as {"name": [texts]}')
+            raise ValueError('with several parameters give labels as {"name": [texts]}')
     else:
         names, lists, units, given = (name,), [list(values)], {name: unit}, {name: labels}
-    if not 1 <= len(names) <= 2:
-        raise ValueError(f"{len(names)} parameters were given: explore moves one or two")
+    if not 1 <= len(names) <= 3:
+        raise ValueError(f"{len(names)} parameters were given: explore moves one to three")
     if not all(one.strip() for one in names):
         raise ValueError("a slider has no name: pass name=..., it is the slider's visible label")
     if unknown := (set(units) | set(given)) - set(names):
@@ -133,7 +133,7 @@ def explore(
     key: str = "",
     limit: float = 700,
 ) -> Exploration:
-    """A picture that a reader moves through with one slider or two.
+    """A picture that a reader moves through with one to three sliders.
 
     Every state is drawn once, for the page, which then needs neither kernel nor network. With a
     kernel the slider calls `frame` anew, so that what the reader changed in the notebook shows.
@@ -141,15 +141,15 @@ def explore(
     emitted: the same bytes on every run, and no widget model.
 
     Args:
-        frame: takes a value (two values for two sliders) and returns uint8 (H, W, 3) or a
+        frame: takes a value of each slider and returns uint8 (H, W, 3) or a
             matplotlib figure, which is drawn and closed. All of one size.
-        values: the slider's positions; or {name: positions} for one slider or two.
+        values: the slider's positions; or {name: positions} for one slider or more.
         alt: what the picture shows, for those who cannot see it: a text, or a function of the
             same values.
         name: the slider's label, when `values` is a sequence.
-        unit: written after each value, "px" or "%"; {name: unit} with two sliders.
-        labels: texts in place of the values; {name: texts} with two sliders.
-        start: the position to begin with, a tuple of two with two sliders.
+        unit: written after each value, "px" or "%"; {name: unit} with several sliders.
+        labels: texts in place of the values; {name: texts} with several sliders.
+        start: the position to begin with, a tuple with several sliders.
         caption: what to see. `Backticks` become code.
         width: on screen in px; narrower screens shrink the picture. Without it the picture's own
             width, or the whole multiple of it nearest to 512 px.
@@ -160,8 +160,8 @@ def explore(
         The widget, with `.kilobytes`. Pictures that repeat are stored once.
 
     Raises:
-        ValueError: no values, no name, no alt, labels that do not fit, more than two sliders or
-            80 states, a start outside the values, pictures of different sizes, a widget over
+        ValueError: no values, no name, no alt, labels that do not fit, more than three sliders
+            or 80 states, a start outside the values, pictures of different sizes, a widget over
             `limit`.
         TypeError: a frame that is neither a uint8 array nor a figure.
     """
