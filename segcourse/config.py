@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 
 from segcourse.errors import UsageError
 
-MAY_DIFFER = ("root", "device", "workers", "out")
-"""Fields that a resumed run may change: where things lie, never what is computed."""
+MAY_DIFFER = ("root", "device", "workers", "out", "start")
+"""Fields that a resumed run may change: where things lie, never what is computed. A resumed run has
+its weights from its own checkpoint, so `start` is not read again."""
 
 
 _KINDS = {int: "a whole number", float: "a number", str: "a text"}
@@ -37,7 +38,7 @@ reached: give warmup below steps, or more steps
     """
 
     data: str = _option("scenes", "data set to train on")
-    root: str = _option("", "folder that holds the data set's files; generated sets need none")
+    root: str = _option("", "folder of the data set, or its pack; generated sets need none")
     model: str = _option("full-resolution", "model to train")
     height: int = _option(0, "resize images to this height in pixels; 0: as the files are")
     width: int = _option(0, "resize images to this width in pixels; 0: as the files are")
@@ -52,6 +53,9 @@ reached: give warmup below steps, or more steps
         0.0, "strength of the random brightness, contrast and saturation, 0 to 1; 0: none"
     )
     batch: int = _option(8, "images (for the patch model: windows) in a step, over all processes")
+    start: str = _option(
+        "", "run whose best weights this one starts from: its --out; empty: weights by the seed"
+    )
     steps: int = _option(1000, "length of the run in optimizer steps")
     optimizer: str = _option("adamw", "how gradients become steps", ("adamw", "sgd"))
     lr: float = _option(1e-3, "highest learning rate, for a loss that is a mean over pixels")

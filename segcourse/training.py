@@ -38,7 +38,8 @@ class History:
 
     curve: one dict a log line, in order of the steps: `step`, `loss` (mean since the line before),
         `lr` and `images_per_second`; after an evaluation `step`, `miou`, `pixel_accuracy`, `iou`.
-    steps: optimizer steps taken in all, those before a resume included.
+    steps: optimizer steps taken in all, those before a resume included; fewer than the
+        configuration asks for where the run was told to stop.
     best_step, best_miou: the evaluation with the highest mean IoU; None where there was none.
     first_step: steps that were already taken when this call began.
     confusion: (K, K) pixel counts of the last evaluation in this call; None where there was none.
@@ -72,6 +73,7 @@ def fit(
     evaluate: Callable[[nn.Module], Tensor] | None = None,
     as_dense: Callable[[nn.Module], nn.Module] = identity,
     resume: bool = False,
+    stop: Callable[[], bool] | None = None,
 ) -> History:
     """Train `model` in place for `config.steps` steps.
 
@@ -86,6 +88,8 @@ def fit(
             `partial(training.evaluate, source=..., num_classes=...)`; None: no evaluation.
         as_dense: what turns the trained model into one that meets the model contract.
         resume: go on from the last good checkpoint in `out`.
+        stop: asked whenever a line is logged, at least every LOG_EVERY steps; at True the run
+            writes a checkpoint and ends there, to be resumed as if it had not stopped.
 
     Returns:
         The run's history. With `config.ema` the model holds the averaged weights at the end.
@@ -138,7 +142,7 @@ def fit(
         model.train()
         stream = batches.stream(first, rank, world)
         pending: list[Tensor] = []  # losses not yet read from the device
-        cm, clock = None, perf_counter()
+        cm, clock, done = None, perf_counter(), first
         for step in range(first, config.steps):
             _seed_step(device, config.seed, step, rank)
             images, labels = next(stream)
@@ -195,6 +199,8 @@ def fit(
                     iou=metrics.iou(cm),
                 )
                 saves = saves or improves
+            stops = stop is not None and distributed.from_first(stop)
+            saves = saves or stops
             bar.set_postfix(_postfix(log.lines), refresh=False)
             if saves and out is not None and rank == 0:
                 # A finite loss may have been followed by an update that was not.
@@ -217,6 +223,8 @@ def fit(
                     asdict(config),
                     score,
                 )
+            if stops:
+                break
             clock = perf_counter()
 
         if averaged is not None:
@@ -224,7 +232,7 @@ def fit(
         best_step, best_miou = resuming.best(log.lines)
         return History(
             curve=log.lines,
-            steps=config.steps,
+            steps=done,
             best_step=best_step,
             best_miou=best_miou if best_step is not None else None,
             first_step=first,

@@ -163,6 +163,17 @@ def test_generators_for_neighbouring_numbers_and_other_purposes_are_unrelated():
     assert len(set(first)) == 18
 
 
+@pytest.mark.parametrize("pin", [False, True])
+def test_memory_is_pinned_for_a_run_on_a_gpu_alone(pin, monkeypatch):
+    from segcourse.data import batches
+
+    given = {}
+    monkeypatch.setattr(batches, "DataLoader", lambda *_, **options: given.update(options) or [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # the machine has one, unused
+    list(LoaderBatches(Little(), 4, RICH, 0, workers=1, pin_memory=pin).stream())
+    assert given["pin_memory"] is pin
+
+
 @forks
 def test_workers_give_the_same_batches_and_end_when_the_stream_is_dropped():
     batches = LoaderBatches(Little(), 4, RICH, 0, workers=2)

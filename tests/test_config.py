@@ -55,4 +55,4 @@ def test_differences_name_each_field_but_those_that_may_differ():
     assert differences(saved, Config(lr=0.2, crop=(8, 8))) == ["lr: 0.1 -> 0.2"]
     del saved["clip"]
     assert differences(saved, Config(lr=0.1, crop=(8, 8))) == ["clip: not there -> 0.0"]
-    assert set(MAY_DIFFER) == {"root", "device", "workers", "out"}
+    assert set(MAY_DIFFER) == {"root", "device", "workers", "out", "start"}

@@ -185,6 +185,25 @@ def test_a_run_resumed_from_any_step_ends_with_the_same_bits(tmp_path, at, optim
     assert (history.best_step, history.best_miou) == (expected.best_step, expected.best_miou)
 
 
+def test_a_run_told_to_stop_ends_at_a_checkpoint_and_is_resumed_to_the_same_bits(tmp_path):
+    whole, model, asked = net(), net(), []
+    run = config(steps=25, eval_every=10, checkpoint_every=0)
+    expected = fit(run, whole, tmp_path / "whole")
+
+    def at_the_second_time():
+        asked.append(len(asked))
+        return len(asked) == 2
+
+    stopped = fit(run, model, tmp_path / "run", stop=at_the_second_time)
+    assert (stopped.steps, len(asked)) == (20, 2)
+    assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 20
+    model = net(seed=5)
+    history = fit(run, model, tmp_path / "run", resume=True, stop=lambda: False)
+    assert (history.first_step, history.steps) == (20, 25)
+    assert same(model, whole)
+    assert numbers(history.curve) == numbers(expected.curve)
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
     model, again = net(), net(seed=5)
     first = fit(config(), model, tmp_path)

@@ -17,7 +17,7 @@ COMMANDS = {
     "train": "train a model on a data set, or resume a run that was stopped",
     "eval": "measure a trained run on a data set: IoU by class, mIoU, accuracies, borders",
     "predict": "label images with a trained run: label PNGs and overlays",
-    "data": "check, download, convert, preview or count a data set",
+    "data": "check, download, convert, pack, preview or count a data set",
     "bench": "time a model, count its parameters, multiply-adds and memory",
 }
 MODULES = {

@@ -1,4 +1,4 @@
-"""`segcourse data`: check, get, convert, preview and count data sets."""
+"""`segcourse data`: check, get, convert, pack, preview and count data sets."""
 
 import argparse
 from collections import Counter
@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from segcourse.cli import pack
 from segcourse.cli.drawing import contact_sheet, overlay, with_legend
 from segcourse.cli.flags import add_debug
 from segcourse.cli.sources import DATASETS, check_root, open_split
 from segcourse.data import GENERATED, check, convert_masks, download
+from segcourse.data.pack import is_pack
 from segcourse.errors import UsageError
 from segcourse.labels import CAMVID, CITYSCAPES, IGNORE, VOC
 from segcourse.losses import label_counts, median_frequency_weights
@@ -51,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "any.",
         "segcourse data check CamVid --data camvid",
     )
-    command.add_argument("root", metavar="ROOT", help="folder of the data set")
+    command.add_argument("root", metavar="ROOT", help="folder of the data set, or its pack")
     command.add_argument("--data", choices=ON_DISK, default="folder", help="its layout")
 
     command = add(
@@ -78,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where they go")
     command.add_argument("--palette", choices=tuple(PALETTES), help="a known data set's colours")
 
+    pack.configure(add)
     command = add(
         "preview",
         run_preview,
@@ -104,13 +107,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", choices=DATASETS, default="scenes", help="data set")
-    command.add_argument("--root", default="", help="its folder; generated ones need none")
+    command.add_argument("--root", default="", help="folder or pack; generated sets need none")
     command.add_argument("--split", choices=("train", "val", "test"), default="train", help="split")
     command.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="resize to H x W")
 
 
 def run_check(args: argparse.Namespace) -> int:
     """Print every fault; FAULTS when there is one."""
+    if is_pack(args.root):
+        return pack.check(args.root)
     if not Path(args.root).is_dir():
         check_root(args.data, args.root, flag="")  # raises; anything else is a fault to be listed
     faults = check(args.root, args.data)

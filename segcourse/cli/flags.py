@@ -11,7 +11,7 @@ from typing import get_args, get_origin
 from segcourse.config import Config
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "what is trained": ("data", "root", "height", "width", "model", "out"),
+    "what is trained": ("data", "root", "height", "width", "model", "start", "out"),
     "length and batch": ("steps", "batch", "seed"),
     "augmentation": ("crop", "scale", "flip", "jitter"),
     "optimization": (

@@ -19,6 +19,10 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
 }
 """Name to builder; a builder takes the number of classes K."""
 
+HAND_OVERS: dict[type[nn.Module], Callable[[nn.Module, nn.Module], object]] = {}
+"""Class to (trained, new): both of the class, of which the new one has layers that the trained one
+lacks. It copies in place what has its place in the new one; `--start` uses it."""
+
 
 def build(name: str, num_classes: int, seed: int) -> nn.Module:
     """Build a model with the weights that `seed` gives; the global random state stays as it was.

@@ -28,13 +28,15 @@ class Run:
     """A trained run, ready to label images.
 
     config: as it was trained. classes: of its data set. size: (H, W) of its images in pixels.
-    model: (N, 3, H, W) to (N, K, H, W), in evaluation mode on `device`. weights: the file read.
+    model: (N, 3, H, W) to (N, K, H, W), in evaluation mode on `device`. trained: the same network
+    as it was trained, which for the patch model takes windows. weights: the file read.
     """
 
     config: Config
     classes: Classes
     size: tuple[int, int]
     model: nn.Module
+    trained: nn.Module
     device: torch.device
     weights: Path
 
@@ -44,8 +46,10 @@ def checkpoints_of(out: Path) -> Path:
     return out / "checkpoints"
 
 
-def claim(out: Path, config: Config, sets: Sets, resume: bool) -> None:
+def claim(out: Path, config: Config, sets: Sets, resume: bool, start: dict | None = None) -> None:
     """Make a folder a new run's, with its `run.json`; or check that a resume is on the same data.
+
+    `start` says which weights a new run starts from, for `run.json`; None: random ones.
 
     Raises:
         UsageError: as `resuming.claim`; or the data differ from those that the run began with.
@@ -57,6 +61,7 @@ def claim(out: Path, config: Config, sets: Sets, resume: bool) -> None:
         "size": list(sets.size),
         "train_images": len(sets.train),
     }
+    info |= {} if start is None else {"start": start}
     try:
         saved = json.loads((out / FILE).read_bytes()) if resume else None
         changed = _changes(saved, info) if saved else []
@@ -69,6 +74,14 @@ def claim(out: Path, config: Config, sets: Sets, resume: bool) -> None:
         )
     if saved is None:
         write_bytes(out / FILE, (json.dumps(info, indent=1) + "\n").encode())
+
+
+def start_of(out: Path) -> dict | None:
+    """Which weights the run in `out` started from, as `claim` was told; None: random ones."""
+    try:
+        return json.loads((out / FILE).read_bytes()).get("start")
+    except (OSError, ValueError):
+        return None
 
 
 def _changes(saved: dict, info: dict) -> list[str]:
@@ -122,7 +135,7 @@ def load_run(out: Path, device: torch.device) -> Run:
             "it anew"
         ) from error
     config = Config(**saved_config(out) or {})
-    model = build(config.model, len(classes), config.seed)
-    file = load_weights(model, out)
-    model = as_dense(model).to(device).eval()
-    return Run(config, classes, (height, width), model, device, file)
+    trained = build(config.model, len(classes), config.seed)
+    file = load_weights(trained, out)
+    model = as_dense(trained).to(device).eval()
+    return Run(config, classes, (height, width), model, trained, device, file)

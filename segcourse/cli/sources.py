@@ -5,6 +5,7 @@ from pathlib import Path
 
 from segcourse.config import Config
 from segcourse.data import DATASETS, GENERATED, SegmentationData, open_data
+from segcourse.data.pack import is_pack
 from segcourse.errors import DataError, UsageError
 from segcourse.labels import Classes
 
@@ -27,7 +28,7 @@ def check_root(name: str, root: str | Path, flag: str = "--root ") -> None:
 
     Args:
         name: one of DATASETS.
-        root: folder of the data set.
+        root: folder of the data set, or its pack.
         flag: what stands before the root on the command line, for the message.
 
     Raises:
@@ -43,6 +44,8 @@ def check_root(name: str, root: str | Path, flag: str = "--root ") -> None:
     if not str(root):
         raise UsageError(f"--data {name} needs --root, and none was given.\n{needed}")
     folder = Path(root)
+    if is_pack(folder):
+        return
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"{flag}{root} {what}.\n{needed}")
@@ -57,7 +60,7 @@ def open_split(
 
     Args:
         name: one of DATASETS.
-        root: folder of the data set; "" for generated sets.
+        root: folder of the data set, or its pack; "" for generated sets.
         split: "train", "val" or "test".
         size: (H, W) in pixels to resize to; None keeps the files' own.
 

@@ -1,4 +1,4 @@
-"""The runs of `segcourse bench suite`, in order of worth: a name and the flags of `segcourse train`.
+"""The runs of `segcourse bench suite`, in order of worth: names, and flags of `segcourse train`.
 
 To add a run, add an `Entry` where its worth puts it. Flags that every CamVid run shares stand in
 CAMVID; a flag that stands later in the line wins. --data and the sizes belong to the entry, while

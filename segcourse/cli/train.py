@@ -2,30 +2,25 @@
 
 import argparse
 import functools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from segcourse import distributed, losses, resuming, training
+from segcourse import distributed, resuming
 from segcourse.checkpoints import latest
-from segcourse.cli.flags import GROUPS, add_config_flags, add_debug, config_from
-from segcourse.cli.models import MODELS, as_dense, build, trains_on_patches
+from segcourse.cli import running
+from segcourse.cli.flags import add_config_flags, add_debug, config_from
+from segcourse.cli.models import MODELS, as_dense, build
 from segcourse.cli.plan import plan
 from segcourse.cli.report import always, summary, table
-from segcourse.cli.runs import checkpoints_of, claim, saved_config
+from segcourse.cli.runs import checkpoints_of, saved_config, start_of
 from segcourse.cli.sources import DATASETS, Sets, open_sets
+from segcourse.cli.starting import start_from
 from segcourse.config import Config
-from segcourse.data.augment import Augmentation
-from segcourse.data.batches import LoaderBatches, PatchBatches, ResidentBatches
-from segcourse.data.resident import ResidentSet, evaluation_batches, evaluation_images
 from segcourse.errors import UsageError
 from segcourse.records import record, write_record
-
-EVALUATED_AT_ONCE = 4
-"""Images in a batch of the evaluation; without gradients it matters little for speed."""
 
 DESCRIPTION = """\
 Train a model on the train split of a data set and measure it on the val split; the test split is
@@ -41,6 +36,7 @@ examples:
   segcourse train --data camvid --root CamVid --height 90 --width 120 --steps 300 --out runs/x
   segcourse train --model patch --batch 256 --steps 1000 --out runs/patch
   segcourse train --out runs/x --resume
+  segcourse train --start runs/x --lr 0.0001 --out runs/longer
 
 The patch model trains on --batch windows around random labelled pixels, and is slid over whole
 images to be measured; --crop, --scale, --flip and --jitter do not apply to it."""
@@ -73,15 +69,15 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         distributed.from_first(lambda: _check_folder(out, args.resume))
         sets = open_sets(config)
         model = build(config.model, len(sets.classes), config.seed)
-        _check_patch_options(config, model)
-        distributed.check_precision(config.precision, device)
-        distributed.check_batch(config.batch)
-        _check_batch(config, model, len(sets.train))
+        running.check(config, sets, model, device)
+        start = None
+        if config.start and not resuming.holds_run(out):  # else its own checkpoint has the weights
+            start = start_from(model, config.start)
         if args.dry_run:
             if distributed.rank() == 0:
-                print(plan(config, sets, model, device, _loss(config, None)))
+                print(plan(config, sets, model, device, running.loss_of(config, None)))
         else:
-            _train(command, config, sets, model, device, args.resume)
+            _train(command, config, sets, model, device, args.resume, start)
     return 0
 
 
@@ -92,56 +88,33 @@ def _train(
     model: nn.Module,
     device: torch.device,
     resume: bool,
+    start: dict | None,
 ) -> None:
-    out, K = Path(config.out), len(sets.classes)
-    if config.workers == 0:
-        train, val = ResidentSet.load(sets.train, device), ResidentSet.load(sets.val, device)
-        pixels, val_pixels = (losses.label_counts(s.labels, K) for s in (train, val))
-        batches = _batches(config, model, train)
-        whole_images = functools.partial(evaluation_batches, val, EVALUATED_AT_ONCE)
-    else:
-        pixels, val_pixels = (losses.label_statistics(s) for s in (sets.train, sets.val))
-        batches = LoaderBatches(
-            sets.train, config.batch, _augmentation(config), config.seed, config.workers
-        )
-        whole_images = functools.partial(evaluation_images, sets.val, device)
-
-    def evaluate(dense: nn.Module) -> Tensor:
-        return training.evaluate(dense, whole_images, K, config.precision)
-
-    distributed.from_first(lambda: claim(out, config, sets, resume))
+    if start and distributed.rank() == 0:
+        print(f"weights from {config.start}{_left_new(start['new'])}")
     try:
-        history = training.fit(
-            config,
-            model,
-            batches,
-            out,
-            loss=_loss(config, _class_weights(config, pixels.to(device))),
-            evaluate=evaluate,
-            as_dense=as_dense,
-            resume=resume,
-        )
+        trained = running.train(config, sets, model, device, resume=resume, start=start)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_where_to_go_on(out)) from None
-    cm = history.confusion if history.confusion is not None else evaluate(as_dense(model))
+        raise KeyboardInterrupt(_where_to_go_on(Path(config.out))) from None
+    cm = trained.history.confusion
+    cm = trained.evaluate(as_dense(model)) if cm is None else cm
     if distributed.rank() == 0:
-        _report(command, config, sets, history, cm, pixels.sum(0), val_pixels.sum(0), device)
+        _report(command, config, sets, trained, cm, device)
 
 
 def _report(
     command: list[str],
     config: Config,
     sets: Sets,
-    history: training.History,
+    trained: running.Trained,
     cm: Tensor,
-    pixels: Tensor,
-    val_pixels: Tensor,
     device: torch.device,
 ) -> None:
-    majority = int(pixels.argmax())
+    history = trained.history
+    majority = int(trained.pixels.argmax())
     name = sets.classes.names[majority]
     numbers = summary(cm, sets.classes)
-    baseline = summary(always(majority, val_pixels), sets.classes)
+    baseline = summary(always(majority, trained.val_pixels), sets.classes)
     # Worker processes read files as they are, so their sizes may differ.
     size = f" of {sets.size[0]}x{sets.size[1]}" if config.height or not config.workers else ""
     print(f"\nafter {history.steps} steps, on val ({len(sets.val)} images{size}):")
@@ -155,12 +128,12 @@ def _report(
         print(f"\nnothing was left to do: all {config.steps} steps are taken; the record is {path}")
         return
     speed = history.images_per_second
-    write_record(
-        path,
-        record(
-            command, config, config.seed, numbers, history.curve, history.seconds, speed, device
-        ),
+    made = record(
+        command, config, config.seed, numbers, history.curve, history.seconds, speed, device
     )
+    if (start := start_of(Path(config.out))) is not None:
+        made["start"] = start
+    write_record(path, made)
     shown = "windows" if config.model == "patch" else "images"
     told = "" if speed is None else f", {speed:.1f} {shown}/s"
     print(f"\n{history.seconds:.0f} s{told}; the record is {path}")
@@ -189,57 +162,8 @@ def _check_folder(out: Path, resume: bool) -> None:
         )
 
 
-def _check_patch_options(config: Config, model: nn.Module) -> None:
-    if not trains_on_patches(model):
-        return
-    defaults = Config()
-    for name in (*GROUPS["augmentation"], "workers"):
-        if getattr(config, name) != getattr(defaults, name):
-            raise UsageError(
-                f"--{name} does not apply to the {config.model} model, which trains on windows "
-                f"of {model.window}x{model.window} around random pixels of whole images in "
-                "memory: leave it out"
-            )
-
-
-def _check_batch(config: Config, model: nn.Module, images: int) -> None:
-    if config.batch > images and not trains_on_patches(model):
-        raise UsageError(
-            f"--batch {config.batch} is more than the {images} images of the train split: "
-            f"give 1 to {images}"
-        )
-
-
-def _batches(config: Config, model: nn.Module, train: ResidentSet) -> training.Batches:
-    if trains_on_patches(model):
-        return PatchBatches(train, config.batch, model.window, config.seed)
-    return ResidentBatches(train, config.batch, _augmentation(config), config.seed)
-
-
-def _augmentation(config: Config) -> Augmentation:
-    return Augmentation(
-        crop=config.crop if max(config.crop) else None,
-        scale=config.scale,
-        flip=config.flip,
-        brightness=config.jitter,
-        contrast=config.jitter,
-        saturation=config.jitter,
-    )
-
-
-def _class_weights(config: Config, pixels: Tensor) -> Tensor | None:
-    """(K,) or None; `pixels` is (N, K), each training image's pixels by class."""
-    return losses.median_frequency_weights(pixels) if config.class_weights == "median" else None
-
-
-def _loss(config: Config, weights: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss that a run asks for, with class weights (K,) or none."""
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        value = losses.cross_entropy(logits, labels, weights)
-        return value + losses.dice(logits, labels) if config.loss == "ce+dice" else value
-
-    return loss
+def _left_new(names: list[str]) -> str:
+    return f"; as built: {', '.join(names)}" if names else ""
 
 
 def _where_to_go_on(out: Path) -> str:

@@ -10,9 +10,11 @@ from segcourse.data.download import download
 from segcourse.data.faults import Fault
 from segcourse.data.files import CamVid, Folder, IsbiEM
 from segcourse.data.layout import Instance
+from segcourse.data.pack import Packed, is_pack
 from segcourse.data.published import verify_camvid
 from segcourse.data.scenes import LENGTHS, Scene, Scenes, scene
 from segcourse.data.torchvision_sets import SBD, VOC, Cityscapes, Pets
+from segcourse.errors import DataError
 
 DATASETS = (*GENERATED, "camvid", "isbi", "voc", "sbd", "pets", "cityscapes", "folder")
 """The names that `open_data` and the command line know."""
@@ -35,7 +37,7 @@ def open_data(
 
     Args:
         name: one of DATASETS.
-        root: folder of the data; scenes and cells need none.
+        root: folder of the data, or a file of `segcourse data pack`; scenes and cells need none.
         split: "train", "val" or "test".
         size: (H, W) in pixels. Images are resized smoothly and labels by nearest; scenes and cells
             are rendered at this size. None keeps what the files have (generated: 128x128).
@@ -54,7 +56,12 @@ def open_data(
         return Cells(CELL_LENGTHS[split], size or (128, 128), split=split)
     if root is None:
         raise ValueError(f"{name} is read from files: give the folder that holds it as root")
-    data = _READERS[name](root, split)
+    if is_pack(root):
+        data = Packed(root, split)
+        if data.name != name:
+            raise DataError(f"{root} holds {data.name} and not {name}: open it as {data.name}")
+    else:
+        data = _READERS[name](root, split)
     return data if size is None else Resized(data, size)
 
 
@@ -71,6 +78,7 @@ __all__ = [
     "Folder",
     "Instance",
     "IsbiEM",
+    "Packed",
     "Pets",
     "Scene",
     "Scenes",

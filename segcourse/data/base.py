@@ -7,6 +7,7 @@ image (3, H, W) and an int64 label map (H, W), and a bad file is a DataError tha
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -106,13 +107,17 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return nearest[0, 0].to(labels.dtype)
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, stream: BinaryIO | None = None) -> Tensor:
     """Read a picture as a (3, H, W) uint8 tensor; grey becomes three equal channels.
+
+    Args:
+        path: of the file, or its name in the errors where `stream` holds the content.
+        stream: the file's content; None opens `path`.
 
     Raises:
         DataError: the file is missing, unreadable, or has more than 8 bits a channel.
     """
-    picture = open_picture(path)
+    picture = open_picture(path, stream)
     if picture.mode.startswith(("I", "F")):
         # PIL would clip such values at 255 without a word.
         raise DataError(
@@ -143,16 +148,16 @@ def read_mask(path: Path) -> np.ndarray:
     return values.astype(np.uint8) if picture.mode == "1" else values
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Open and fully decode a picture.
+def open_picture(path: Path, stream: BinaryIO | None = None) -> Image.Image:
+    """Open and fully decode a picture, as `read_image`.
 
     Raises:
         DataError: the file is missing or unreadable; the text says which.
     """
-    if not path.is_file():
+    if stream is None and not path.is_file():
         raise DataError(f"{path} does not exist: put the file there or check the path")
     try:
-        with Image.open(path) as picture:
+        with Image.open(stream or path) as picture:
             picture.load()
             return picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -104,6 +104,8 @@ class LoaderBatches:
         augmentation: what may happen to an image.
         seed: of the run, 0 or more.
         workers: processes; 0 reads in this one.
+        pin_memory: whether workers' batches lie in pinned memory, which is what makes the copy to
+            a GPU overlap with the work there; of no use to a run on the CPU.
 
     Raises:
         ValueError: the batch is larger than the set or below 1, or the seed or the number of
@@ -117,12 +119,13 @@ class LoaderBatches:
         augmentation: Augmentation,
         seed: int,
         workers: int = 0,
+        pin_memory: bool = False,
     ):
         _check(len(data), batch_size, seed)
         if workers < 0:
             raise ValueError(f"workers is {workers}: give 0 or more processes")
         self.data, self.augmentation, self.seed = data, augmentation, seed
-        self.workers = workers
+        self.workers, self.pin_memory = workers, pin_memory
         self.images_per_batch = batch_size
         self.steps_per_epoch = -(-len(data) // batch_size)
 
@@ -165,8 +168,7 @@ class LoaderBatches:
             batch_size=None,
             sampler=count(start),
             num_workers=self.workers,
-            # Pinned memory is what makes the copy to a GPU overlap with work there.
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.pin_memory,
             # Without its own generator the loader would draw from the global one.
             generator=torch.Generator(),
         )
