@@ -114,16 +114,24 @@ def vgg16(weights: WeightsEnum | None = None) -> Backbone:
     return Backbone(stages, (64, 128, 256, 512, 512), (2, 4, 8, 16, 32))
 
 
-class _ToUnitRange(nn.Module):
-    """From ImageNet's mean and deviation to the -1..1 that GoogLeNet's weights were trained on."""
+class ToUnitRange(nn.Module):
+    """From ImageNet's mean and deviation to the -1..1 that GoogLeNet's weights were trained on.
 
-    def __init__(self):
+    Args:
+        like: a tensor whose dtype and device to take; torch's defaults without one.
+    """
+
+    def __init__(self, like: Tensor | None = None):
         super().__init__()
-        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-        self.register_buffer("scale", (std / 0.5).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("shift", ((mean - 0.5) / 0.5).reshape(1, 3, 1, 1), persistent=False)
+        mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64)
+        std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64)
+        scale, shift = (std / 0.5).reshape(1, 3, 1, 1), ((mean - 0.5) / 0.5).reshape(1, 3, 1, 1)
+        like = torch.empty(0) if like is None else like
+        self.register_buffer("scale", scale.to(like), persistent=False)
+        self.register_buffer("shift", shift.to(like), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised as for the other networks, to the same shape in -1..1."""
         return image * self.scale + self.shift
 
 
@@ -142,7 +150,7 @@ def googlenet(weights: WeightsEnum | None = None) -> Backbone:
         first = [net.conv1]
     else:
         net = _built(models.googlenet, weights)
-        first = [_ToUnitRange(), net.conv1]
+        first = [ToUnitRange(), net.conv1]
     stages = [
         nn.Sequential(*first),
         nn.Sequential(net.maxpool1, net.conv2, net.conv3),

@@ -111,7 +111,7 @@ def test_trained_googlenet_gets_its_own_range():
     with torch.device("meta"):
         net = models.googlenet(weights=None, aux_logits=False, init_weights=False)
     net.transform_input = True
-    torch.testing.assert_close(backbones._ToUnitRange()(image), net._transform_input(image))
+    torch.testing.assert_close(backbones.ToUnitRange()(image), net._transform_input(image))
 
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet"])
