@@ -9,13 +9,19 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from segcourse.deconvnet import deconvnet_light, deconvnet_vgg16
 from segcourse.errors import UsageError
 from segcourse.full_resolution import FullResolutionNet
+from segcourse.segnet import segnet_light, segnet_vgg16
 from segcourse.sliding_window import PatchClassifier, SlidingWindow
 
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "full-resolution": FullResolutionNet,
     "patch": lambda num_classes: PatchClassifier(31, num_classes, stride=2),
+    "deconvnet": deconvnet_vgg16,
+    "segnet": segnet_vgg16,
+    "deconvnet-light": deconvnet_light,
+    "segnet-light": segnet_light,
 }
 """Name to builder; a builder takes the number of classes K."""
 
