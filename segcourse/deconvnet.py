@@ -132,6 +132,7 @@ def encode(stages: Sequence[nn.Module], x: Tensor) -> tuple[Tensor, list[Tensor]
 def pad(image: Tensor, multiple: int, grid: int = 1) -> Tensor:
     """Repeat the last row and column until both sides are a multiple, `grid` times or more.
 
+    >>> import torch
     >>> tuple(pad(torch.zeros(1, 3, 360, 480), 32, grid=7).shape)
     (1, 3, 384, 480)
     """
