@@ -318,6 +318,17 @@ def test_a_receptive_field_is_framed_where_it_lies_outside_of_the_picture_too():
     assert (middle.get_xdata()[0], middle.get_ydata()[0]) == (11, 3)
 
 
+def test_a_grid_lies_over_its_picture_where_its_cells_have_their_centres():
+    image, _ = scene((16, 24))
+    _, ((ax,),) = plotting.subplots()
+    plotting.show_grid(ax, image, np.eye(3)[:, :2], first=(5.5, 3.5), stride=4)
+    left, right, bottom, top = ax.images[1].get_extent()
+    assert ((left + 2, top + 2), (right - left, bottom - top)) == ((3.5, 5.5), (8, 12))
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 23.5), (15.5, -0.5))
+    with pytest.raises(ValueError, match=r"\(2, 3, 3\), \(h, w\)"):
+        plotting.show_grid(ax, image, np.zeros((2, 3, 3)), first=(0, 0), stride=4)
+
+
 def test_the_skip_diagram_writes_the_sizes_of_its_maps():
     texts = [text.get_text() for text in plotting.skip_diagram(96).axes[0].texts]
     for stride in (8, 16, 32):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from segcourse.plotting.colors import GREY, INK, PALE, TEAL, WARM
-from segcourse.plotting.figures import HouseFigure, styled, subplots
+from segcourse.plotting.figures import SEQUENTIAL, HouseFigure, styled, subplots
 from segcourse.plotting.pictures import bare
 from segcourse.plotting.pixels import as_array, as_picture
 
@@ -58,6 +58,43 @@ def show_field(
         ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=color, linewidth=line))
     middle = (left + right) / 2, (top + bottom) / 2
     ax.plot(*middle, "s", color=WARM, markersize=8, mec="white", mew=1.5)
+    return ax
+
+
+@styled
+def show_grid(
+    ax: Axes,
+    image: object,
+    values: object,
+    first: tuple[float, float],
+    stride: float,
+    title: str = "",
+) -> Axes:
+    """Lay a coarse grid of numbers over its picture: each cell a square around its centre.
+
+    Args:
+        ax: where to draw.
+        image: uint8, (3, H, W) or (H, W, 3); drawn in pale greys.
+        values: (h, w) numbers in 0..1, such as probabilities. White is 0.
+        first: (row, col) of cell (0, 0)'s centre, in pixels.
+        stride: pixels from one centre to the next.
+        title: one line above, wrapped when it does not fit.
+
+    Raises:
+        TypeError, ValueError: see `as_picture`; values that are not (h, w).
+    """
+    grid = as_array(values)
+    if grid.ndim != 2:
+        raise ValueError(f"the values have shape {grid.shape}, (h, w) is needed: take one channel")
+    picture = as_picture(image)
+    H, W = picture.shape[:2]
+    ax.imshow(picture.mean(2), cmap="gray", vmin=-80, vmax=255)
+    top, left = (at - stride / 2 for at in first)
+    bottom, right = top + stride * grid.shape[0], left + stride * grid.shape[1]
+    ax.imshow(grid, cmap=SEQUENTIAL, vmin=0, vmax=1, alpha=0.75, extent=(left, right, bottom, top))
+    ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=GREY))
+    bare(ax, title)
+    ax.set(xlim=(-0.5, W - 0.5), ylim=(H - 0.5, -0.5))
     return ax
 
 
