@@ -52,6 +52,11 @@ reached: give warmup below steps, or more steps
     jitter: float = _option(
         0.0, "strength of the random brightness, contrast and saturation, 0 to 1; 0: none"
     )
+    elastic: float = _option(
+        0.0,
+        "elastic deformation: deviation in pixels of the 3x3 random vectors, after the crop; 10 in "
+        "the U-Net paper for 512 pixels, a sixteenth of the side or less; 0: none",
+    )
     batch: int = _option(8, "images (for the patch model: windows) in a step, over all processes")
     start: str = _option(
         "", "run whose best weights this one starts from: its --out; empty: weights by the seed"
@@ -71,6 +76,11 @@ reached: give warmup below steps, or more steps
     loss: str = _option("ce", "cross-entropy, or cross-entropy plus Dice", ("ce", "ce+dice"))
     class_weights: str = _option(
         "none", "weights of the cross-entropy: none, or median frequency", ("none", "median")
+    )
+    border_weight: float = _option(
+        0.0,
+        "w0 of U-Net's border weights, for data with cells: how much more a pixel between two "
+        "cells counts in the cross-entropy; 10 in the paper; 0: none",
     )
     precision: str = _option(
         "fp32", "fp32, or bf16 autocast, which needs no loss scaler", ("fp32", "bf16")
@@ -103,7 +113,8 @@ reached: give warmup below steps, or more steps
                 raise UsageError(f"{f.name} is {value}: give a finite number")
         for name in ("lr", "steps", "batch", "power"):
             self._need(name, getattr(self, name) > 0, "give a value above 0")
-        for name in ("height", "width", "weight_decay", "warmup", "clip", "seed", "workers"):
+        at_least_0 = ("height", "width", "elastic", "border_weight", "weight_decay", "warmup")
+        for name in (*at_least_0, "clip", "seed", "workers"):
             self._need(name, getattr(self, name) >= 0, "give 0 or more")
         for name in ("eval_every", "checkpoint_every"):
             self._need(name, getattr(self, name) >= 0, "give a number of steps, or 0 for the end")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from segcourse.cli import objects
 from segcourse.cli.flags import add_device
 from segcourse.cli.predict import predict
 from segcourse.cli.report import summary, table
@@ -24,8 +25,9 @@ from segcourse.records import record, write_record
 DESCRIPTION = """\
 Measure a trained run on a data set: mean IoU, IoU and accuracy of every class, pixel accuracy,
 mean class accuracy, frequency-weighted IoU, and the mean IoU near borders (trimap). All are read
-off one confusion matrix over the whole set; void pixels count nowhere. The weights are those of
-the run's best checkpoint, which was chosen on val: choose by val, report test, once."""
+off one confusion matrix over the whole set; void pixels count nowhere. Data with cells (isbi,
+cells) are also scored as objects: adapted Rand error, merged, split and missed cells. The weights
+are those of the best checkpoint, which was chosen on val: choose by val, report test, once."""
 
 EPILOG = """\
 examples:
@@ -82,8 +84,11 @@ def run(args: argparse.Namespace) -> int:
             f"{len(data.classes)}: measure it on {config.data}, or a set with the same classes"
         )
     area = trained.size[0] * trained.size[1] if config.height else None
-    cm, near = measure(trained, data, area, args.trimap_width)
+    cells = objects.scores_for(name)
+    cm, near = measure(trained, data, area, args.trimap_width, cells)
     numbers = summary(cm, data.classes)
+    if cells is not None:
+        numbers["objects"] = cells.result()
     numbers["trimap"] = {"width": args.trimap_width, "miou": mean_iou(near)}
 
     compared = "the size of the files" if size is None else f"{size[0]}x{size[1]}"
@@ -91,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"weights: {trained.weights}\n")
     print(table(numbers))
     print(f"\n  mean IoU within {args.trimap_width} px of a border: {mean_iou(near):.4f}")
+    if cells is not None:
+        print(objects.table(numbers["objects"]))
     if args.json is not None:
         command = ["segcourse", "eval", *args.words]
         seconds, speed = time.perf_counter() - started, None
@@ -101,7 +108,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(
-    trained: Run, data: SegmentationData, area: int | None, width: int
+    trained: Run,
+    data: SegmentationData,
+    area: int | None,
+    width: int,
+    cells: objects.ObjectScores | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Count the confusion matrices of a set: of all pixels, and of those near a border.
 
@@ -110,6 +121,7 @@ def measure(
         data: the split; images may differ in size.
         area: pixels that the network sees of an image; None: as it is.
         width: of the trimap, in pixels.
+        cells: counts the set's cells as well, image by image; None: there are none.
 
     Returns:
         Two (K, K) int64 matrices.
@@ -122,4 +134,6 @@ def measure(
         border = trimap(labels[None], width)
         cm += confusion_matrix(predicted, labels[None], K)
         near += confusion_matrix(predicted, labels[None].where(border, IGNORE), K)
+        if cells is not None:
+            cells.add(predicted, labels[None])
     return cm, near

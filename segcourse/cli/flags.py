@@ -13,7 +13,7 @@ from segcourse.config import Config
 GROUPS: dict[str, tuple[str, ...]] = {
     "what is trained": ("data", "root", "height", "width", "model", "start", "out"),
     "length and batch": ("steps", "batch", "seed"),
-    "augmentation": ("crop", "scale", "flip", "jitter"),
+    "augmentation": ("crop", "scale", "flip", "jitter", "elastic"),
     "optimization": (
         "optimizer",
         "lr",
@@ -26,6 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "gamma",
         "loss",
         "class_weights",
+        "border_weight",
         "clip",
         "ema",
     ),

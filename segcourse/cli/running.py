@@ -5,22 +5,24 @@ both train by the same code.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from segcourse import distributed, losses, training
+from segcourse import distributed, elastic, losses, training
 from segcourse.cli.flags import GROUPS
 from segcourse.cli.models import as_dense, trains_on_patches
+from segcourse.cli.objects import CELL_CLASS, border_loss
 from segcourse.cli.runs import claim
 from segcourse.cli.sources import Sets
 from segcourse.config import Config
 from segcourse.data.augment import Augmentation
 from segcourse.data.base import SegmentationData
 from segcourse.data.batches import LoaderBatches, PatchBatches, ResidentBatches
+from segcourse.data.deformed import DeformedBatches
 from segcourse.data.resident import ResidentSet, evaluation_batches, evaluation_images
 from segcourse.errors import UsageError
 
@@ -35,11 +37,13 @@ class Trained:
     """What a run leaves in memory.
 
     history: what `training.fit` measured. evaluate: (dense model) to its (K, K) matrix on val.
-    pixels, val_pixels: (K,) labelled pixels of each class in the train and the val split.
+    val: to all batches of val. pixels, val_pixels: (K,) labelled pixels of each class in the train
+    and the val split.
     """
 
     history: training.History
     evaluate: Callable[[nn.Module], Tensor]
+    val: Callable[[], Iterable[tuple[Tensor, Tensor]]]
     pixels: Tensor
     val_pixels: Tensor
 
@@ -48,10 +52,15 @@ def check(config: Config, sets: Sets, model: nn.Module, device: torch.device) ->
     """Refuse what cannot run before anything is read or written.
 
     Raises:
-        UsageError: options that the patch model does not have, a batch larger than the train
-            split or not divisible among the processes, bf16 on a GPU without it.
+        UsageError: options that the patch model or the data do not have, a batch larger than the
+            train split or not divisible among the processes, bf16 on a GPU without it.
     """
     _check_patch_options(config, model)
+    if config.border_weight and config.data not in CELL_CLASS:
+        raise UsageError(
+            f"--border-weight parts cells that touch, and {config.data} has no class of cells: "
+            f"leave it out, or train on {' or '.join(CELL_CLASS)}"
+        )
     distributed.check_precision(config.precision, device)
     distributed.check_batch(config.batch)
     if config.batch > len(sets.train) and not trains_on_patches(model):
@@ -104,6 +113,12 @@ def train(
             pin_memory=device.type == "cuda",
         )
         whole_images = functools.partial(evaluation_images, sets.val, device)
+    if config.elastic:
+
+        def vectors(n: int, generator: torch.Generator) -> Tensor:
+            return elastic.displacement_vectors(n, config.elastic, generator)
+
+        batches = DeformedBatches(batches, vectors, elastic.deform, config.seed)
 
     def evaluate(dense: nn.Module) -> Tensor:
         return training.evaluate(dense, whole_images, K, config.precision)
@@ -120,14 +135,18 @@ def train(
         resume=resume,
         stop=stop,
     )
-    return Trained(history, evaluate, pixels.sum(0), val_pixels.sum(0))
+    return Trained(history, evaluate, whole_images, pixels.sum(0), val_pixels.sum(0))
 
 
 def loss_of(config: Config, weights: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss that a run asks for, with class weights (K,) or none."""
+    bordered = border_loss(config, weights) if config.border_weight else None
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        value = losses.cross_entropy(logits, labels, weights)
+        if bordered is None:
+            value = losses.cross_entropy(logits, labels, weights)
+        else:
+            value = bordered(logits, labels)
         return value + losses.dice(logits, labels) if config.loss == "ce+dice" else value
 
     return loss
@@ -149,10 +168,11 @@ def _check_patch_options(config: Config, model: nn.Module) -> None:
     if not trains_on_patches(model):
         return
     defaults = Config()
-    for name in (*GROUPS["augmentation"], "workers"):
+    for name in (*GROUPS["augmentation"], "border_weight", "workers"):
         if getattr(config, name) != getattr(defaults, name):
+            flag = name.replace("_", "-")
             raise UsageError(
-                f"--{name} does not apply to the {config.model} model, which trains on windows "
+                f"--{flag} does not apply to the {config.model} model, which trains on windows "
                 f"of {model.window}x{model.window} around random pixels of whole images in "
                 "memory: leave it out"
             )

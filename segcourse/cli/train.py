@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from segcourse import distributed, resuming
 from segcourse.checkpoints import latest
-from segcourse.cli import running
+from segcourse.cli import objects, running
 from segcourse.cli.flags import add_config_flags, add_debug, config_from
 from segcourse.cli.models import MODELS, as_dense, build
 from segcourse.cli.plan import plan
@@ -35,11 +35,12 @@ examples:
   segcourse train --steps 300 --batch 4 --out runs/first
   segcourse train --data camvid --root CamVid --height 90 --width 120 --steps 300 --out runs/x
   segcourse train --model patch --batch 256 --steps 1000 --out runs/patch
+  segcourse train --data isbi --root ISBI --elastic 10 --border-weight 10 --out runs/cells
   segcourse train --out runs/x --resume
   segcourse train --start runs/x --lr 0.0001 --out runs/longer
 
 The patch model trains on --batch windows around random labelled pixels, and is slid over whole
-images to be measured; --crop, --scale, --flip and --jitter do not apply to it."""
+images to be measured; --crop, --scale, --flip, --jitter and --elastic do not apply to it."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +76,10 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             start = start_from(model, config.start)
         if args.dry_run:
             if distributed.rank() == 0:
-                print(plan(config, sets, model, device, running.loss_of(config, None)))
+                # Finding the cells needs labels, and a plan has none; their weights are one map an
+                # image, little beside the network's.
+                loss = running.loss_of(replace(config, border_weight=0.0), None)
+                print(plan(config, sets, model, device, loss))
         else:
             _train(command, config, sets, model, device, args.resume, start)
     return 0
@@ -99,7 +103,7 @@ def _train(
     cm = trained.history.confusion
     cm = trained.evaluate(as_dense(model)) if cm is None else cm
     if distributed.rank() == 0:
-        _report(command, config, sets, trained, cm, device)
+        _report(command, config, sets, trained, cm, as_dense(model), device)
 
 
 def _report(
@@ -108,6 +112,7 @@ def _report(
     sets: Sets,
     trained: running.Trained,
     cm: Tensor,
+    model: nn.Module,
     device: torch.device,
 ) -> None:
     history = trained.history
@@ -119,6 +124,9 @@ def _report(
     size = f" of {sets.size[0]}x{sets.size[1]}" if config.height or not config.workers else ""
     print(f"\nafter {history.steps} steps, on val ({len(sets.val)} images{size}):")
     print(table(numbers, baseline, f"always {name}"))
+    if (scores := objects.scores_for(config.data)) is not None:
+        numbers["objects"] = objects.measure_objects(model, trained.val(), scores)
+        print(f"\n{objects.table(numbers['objects'])}")
     if history.best_step not in (None, history.steps):
         print(f"\nthe best val mIoU was {history.best_miou:.4f}, at step {history.best_step}")
     numbers["always_majority"] = {"class": name, **baseline}
