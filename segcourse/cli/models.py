@@ -11,6 +11,8 @@ from torch import nn
 
 from segcourse.deconvnet import deconvnet_light, deconvnet_vgg16
 from segcourse.errors import UsageError
+from segcourse.fcn import FCN, hand_over
+from segcourse.fcn_networks import fcn_alexnet, fcn_googlenet, fcn_light, fcn_vgg16
 from segcourse.full_resolution import FullResolutionNet
 from segcourse.segnet import segnet_light, segnet_vgg16
 from segcourse.sliding_window import PatchClassifier, SlidingWindow
@@ -18,6 +20,14 @@ from segcourse.sliding_window import PatchClassifier, SlidingWindow
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "full-resolution": FullResolutionNet,
     "patch": lambda num_classes: PatchClassifier(31, num_classes, stride=2),
+    "fcn32s-vgg16": fcn_vgg16,
+    "fcn16s-vgg16": lambda num_classes: fcn_vgg16(num_classes, (16,)),
+    "fcn8s-vgg16": lambda num_classes: fcn_vgg16(num_classes, (16, 8)),
+    "fcn-alexnet": fcn_alexnet,
+    "fcn-googlenet": fcn_googlenet,
+    "fcn32s-light": fcn_light,
+    "fcn16s-light": lambda num_classes: fcn_light(num_classes, (16,)),
+    "fcn8s-light": lambda num_classes: fcn_light(num_classes, (16, 8)),
     "deconvnet": deconvnet_vgg16,
     "segnet": segnet_vgg16,
     "deconvnet-light": deconvnet_light,
@@ -25,7 +35,7 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
 }
 """Name to builder; a builder takes the number of classes K."""
 
-HAND_OVERS: dict[type[nn.Module], Callable[[nn.Module, nn.Module], object]] = {}
+HAND_OVERS: dict[type[nn.Module], Callable[[nn.Module, nn.Module], object]] = {FCN: hand_over}
 """Class to (trained, new): both of the class, of which the new one has layers that the trained one
 lacks. It copies in place what has its place in the new one; `--start` uses it."""
 
