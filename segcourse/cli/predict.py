@@ -14,6 +14,7 @@ from segcourse.cli.drawing import label_image, overlay, with_legend
 from segcourse.cli.flags import add_device
 from segcourse.cli.images import find_images, read_image
 from segcourse.cli.runs import load_run
+from segcourse.cli.tiling import by_tile, overview, plan
 from segcourse.data.augment import normalise
 from segcourse.data.base import resize_image
 from segcourse.distributed import choose_device
@@ -27,11 +28,17 @@ Label images with a trained run. For each IMAGE two files are written under --ou
 
 Both have the size of the image as a person sees it (camera rotation applied). The network looks
 at the image scaled, in its own shape, to as many pixels as the run's training images had; its
-scores are then enlarged to the image's size. Grey images become RGB, transparent parts white."""
+scores are then enlarged to the image's size. Grey images become RGB, transparent parts white.
+
+--tile labels an image at full size piece by piece, so that the network's memory depends on the
+tile and not on the image. How far the network looks, and where tiles may begin, is measured once;
+with the margin that follows the labels are those of the whole image. The overlay is then a small
+one, at most 2048 px a side."""
 
 EPILOG = """\
 example:
   segcourse predict street.jpg photos/ --run runs/x --out predictions
+  segcourse predict plate.png --run runs/x --out predictions --tile 1024 --max-pixels 400000000
 
 An image that cannot be read is reported, the others are done, and the exit code is 1.
 Files from an earlier call are overwritten."""
@@ -66,6 +73,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(
         "--full-size", action="store_true", help="give the network the image as large as it is"
     )
+    sizes.add_argument(
+        "--tile",
+        type=int,
+        metavar="PX",
+        help="full size, in tiles of this side: memory then depends on the tile",
+    )
+    parser.add_argument(
+        "--margin",
+        type=int,
+        metavar="PX",
+        help="with --tile: pixels seen around a tile; default: as far as the network looks",
+    )
     parser.add_argument(
         "--max-pixels",
         type=int,
@@ -80,8 +99,11 @@ def run(args: argparse.Namespace) -> int:
     """Predict every image; 1 at the end when one of them could not be read."""
     if args.size is not None and min(args.size) < 1:
         raise UsageError(f"--size {args.size[0]} {args.size[1]}: both must be at least 1")
+    if args.margin is not None and args.tile is None:
+        raise UsageError(f"--margin {args.margin} is for tiles: give --tile too, or leave it out")
     images = find_images(args.images)
     trained = load_run(args.run_dir, choose_device(args.device))
+    tiling = None if args.tile is None else plan(trained.model, args.tile, args.margin)
     area = None if args.full_size else math.prod(args.size or trained.size)
     folders = args.out / "labels", args.out / "overlays"
     for folder in folders:
@@ -99,9 +121,15 @@ def run(args: argparse.Namespace) -> int:
             failed += 1
             continue
         pixels = torch.from_numpy(image).permute(2, 0, 1)
-        labels = predict(trained.model, pixels, area, trained.device).numpy()
-        present = [int(k) for k in np.argsort(-np.bincount(labels.ravel())) if (labels == k).any()]
+        if tiling is not None:
+            labels = by_tile(trained.model, pixels, tiling, trained.device).numpy()
+        else:
+            labels = predict(trained.model, pixels, area, trained.device).numpy()
         label_image(labels, trained.classes).save(targets[0])
+        if tiling is not None:
+            image, labels = overview(image, labels)
+        counts = np.bincount(labels.ravel())
+        present = [int(k) for k in np.argsort(-counts) if counts[k]]
         picture = overlay(image, labels, trained.classes)
         with_legend(picture, trained.classes, present).save(targets[1])
         print(f"{path} -> {targets[0]} and {targets[1]}")
