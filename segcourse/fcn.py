@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segcourse.backbones import Backbone
 from segcourse.errors import UsageError
@@ -81,12 +80,21 @@ class Enlarge(nn.Module):
             )
         self.first = int(first)  # where the fine cell 0 lies in the uncut output
         kernel = bilinear_kernel(self.factor, size).to(torch.get_default_dtype())
-        self.groups = 1 if learned else channels
+        self.convolution = nn.ConvTranspose2d(
+            channels,
+            channels,
+            size,
+            stride=self.factor,
+            groups=1 if learned else channels,
+            bias=False,
+        )
         if learned:  # each class from itself; training may mix them
-            self.weight = nn.Parameter(torch.eye(channels)[:, :, None, None] * kernel)
-        else:
+            kernels = torch.eye(channels)[:, :, None, None] * kernel
+            self.convolution.weight = nn.Parameter(kernels)
+        else:  # as a buffer no optimizer, no checkpoint and no count of parameters sees it
+            del self.convolution.weight
             kernels = kernel.expand(channels, 1, -1, -1).clone()
-            self.register_buffer("weight", kernels, persistent=False)
+            self.convolution.register_buffer("weight", kernels, persistent=False)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """(N, C, h, w) to (N, C, *size)."""
@@ -98,8 +106,7 @@ class Enlarge(nn.Module):
             x = _repeat_ends(x, axis, before, max(0, last + 1 - x.shape[axis]))
             start = self.first + self.factor * before
             cut.append(slice(start, start + length))
-        out = F.conv_transpose2d(x, self.weight, stride=self.factor, groups=self.groups)
-        return out[:, :, cut[0], cut[1]]
+        return self.convolution(x)[:, :, cut[0], cut[1]]
 
 
 class FCN(nn.Module):

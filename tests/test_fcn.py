@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from segcourse import backbones
-from segcourse.cost import parameters
+from segcourse import backbones, cost
 from segcourse.effective_field import positive_twin
 from segcourse.errors import DataError, UsageError
 from segcourse.fcn import FCN, Enlarge, bilinear_kernel, hand_over, zero_scores
@@ -159,7 +158,15 @@ def test_logits_have_the_images_size(build):
     ("name", "millions"), [("vgg16-32s", 134), ("alexnet", 57), ("googlenet", 6)]
 )
 def test_parameters_are_the_papers(name, millions):
-    assert round(parameters(on_meta(NETWORKS[name], 21)) / 1e6) == millions
+    assert round(cost.parameters(on_meta(NETWORKS[name], 21)) / 1e6) == millions
+
+
+def test_multiply_adds_are_those_that_torch_counts():
+    with torch.device("meta"):
+        model = fcn_light(5, (16, 8))
+    counted = cost.multiply_adds(model, (64, 96))
+    measured, _ = cost.measured_multiply_adds(model, torch.empty(1, 3, 64, 96, device="meta"))
+    assert counted == measured
 
 
 def test_layers_are_the_papers():
@@ -182,9 +189,9 @@ def transparent(build) -> FCN:
     for stride, skip in model.skips.items():
         model.skips[stride] = positive_twin(skip)
     for enlarge in model.enlarge.values():  # the one part whose numbers matter
-        kernel = bilinear_kernel(enlarge.factor, enlarge.weight.shape[-1])[None, None]
-        learned = isinstance(enlarge.weight, nn.Parameter)
-        enlarge.weight = nn.Parameter(kernel) if learned else kernel
+        conv = enlarge.convolution
+        kernel = bilinear_kernel(enlarge.factor, conv.kernel_size[0])[None, None]
+        conv.weight = nn.Parameter(kernel) if isinstance(conv.weight, nn.Parameter) else kernel
     return model.eval()
 
 
@@ -301,10 +308,10 @@ def test_all_scores_start_at_zero_and_still_learn():
 def test_the_last_step_is_fixed_and_the_others_are_learned():
     model = fcn_light(3, (16, 8))
     learned = {name for name, _ in model.named_parameters() if name.startswith("enlarge")}
-    assert learned == {"enlarge.16.weight", "enlarge.8.weight"}
-    assert "enlarge.1.weight" not in model.state_dict()
+    assert learned == {f"enlarge.{stride}.convolution.weight" for stride in (16, 8)}
+    assert not [name for name in model.state_dict() if name.startswith("enlarge.1.")]
     # Each class starts from itself alone.
-    weight = model.enlarge["16"].weight
+    weight = model.enlarge["16"].convolution.weight
     assert torch.equal(weight[0, 0], bilinear_kernel(2, 3).float())
     assert weight[0, 1].abs().max() == 0
 
