@@ -20,17 +20,19 @@ def enlarging_padding(kernel_size: int, stride: int) -> tuple[int, int]:
 
     Args:
         kernel_size: taps, at least the stride.
-        stride: the factor.
+        stride: the factor, 2 or more.
 
     Returns:
         (padding, output_padding).
 
     Raises:
-        ValueError: a kernel below the stride, which leaves holes.
+        ValueError: a stride that enlarges nothing, or a kernel below it, which leaves holes.
 
     >>> enlarging_padding(3, 2), enlarging_padding(4, 2), enlarging_padding(2, 2)
     ((1, 1), (1, 0), (0, 0))
     """
+    if stride < 2:
+        raise ValueError(f"a stride of {stride} does not enlarge: use 2 or more")
     if kernel_size < stride:
         raise ValueError(
             f"stamps of {kernel_size} px every {stride} px leave holes: use a kernel of {stride} px"

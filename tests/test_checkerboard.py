@@ -14,6 +14,14 @@ from segcourse.checkerboard import (
     phase_sums,
     spectrum,
 )
+from segcourse.doubling import (
+    LAYERS,
+    decoder,
+    enlarging_padding,
+    even_start,
+    grid_on_colours,
+    transposed_layer,
+)
 from segcourse.upsampling import ResizeConvolution, as_transposed_weight
 
 
@@ -132,3 +140,41 @@ def test_a_constant_makes_a_grid_in_every_random_layer_but_the_resize_convolutio
     out = layer(ones).detach()[0, 0, 4:-4, 4:-4]
     assert out.var() < 1e-30
     assert grid_energy(out, 2) == 0
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 6))
+def test_a_layer_multiplies_the_size_exactly_or_says_which_kernel_would(k, stride, size):
+    if k < stride or stride < 2:
+        advice = "use 2 or more" if stride < 2 else f"use a kernel of {stride} px or more"
+        with pytest.raises(ValueError, match=advice):
+            enlarging_padding(k, stride)
+        return
+    layer = transposed_layer(k, stride)(2, 3)
+    out = layer(torch.zeros(1, 2, size, size + 1))
+    assert out.shape == (1, 3, stride * size, stride * (size + 1))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_decoder_answers_a_colour_with_a_map_that_repeats_every_four_pixels(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = decoder(LAYERS[name]).double()
+    x = torch.full((1, 3, 12, 12), 0.3, dtype=torch.float64)
+    out = net(x).detach()[..., 16:-16, 16:-16]
+    assert out.shape == (1, 3, 16, 16)
+    cell = out[..., :4, :4].repeat(1, 1, 4, 4)
+    assert (out - cell).abs().max() < 1e-12
+    deviation = (cell - cell.mean((-2, -1), keepdim=True)).square().mean().sqrt()
+    grid = grid_on_colours(net, x[:, :, 0, 0])
+    assert grid.item() == pytest.approx(deviation.item(), abs=1e-12)
+    assert (grid < 1e-12) == (name in ("resize-convolution", "kernel 2, even start"))
+
+
+def test_an_even_start_copies_and_can_still_learn_a_grid():
+    layer = even_start(2, 2).double()
+    x = numbers((1, 2, 3, 3))
+    out = layer(x)
+    assert torch.equal(out[..., ::2, ::2], out[..., 1::2, 1::2])
+    out[..., ::2, ::2].sum().backward()
+    assert layer.weight.grad[..., 0, 0].abs().min() > 0
+    assert layer.weight.grad[..., 1, 1].abs().max() == 0, "its four taps go their own ways"
