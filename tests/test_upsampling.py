@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from segcourse.fcn import bilinear_kernel
+from segcourse.transposed import by_stamping
 from segcourse.unpooling import max_pool, max_unpool
 from segcourse.upsampling import (
     ResizeConvolution,
@@ -117,6 +119,18 @@ def test_resize_convolution_equals_torch_and_one_transposed_convolution(shape, D
     assert (ours - torchs).abs().max() < 1e-12
     one = F.conv_transpose2d(x, as_transposed_weight(weight, stride), bias, stride, k // 2)
     assert (ours - one).abs().max() < 1e-12
+
+
+@given(st.integers(2, 8), st.integers(2, 9), st.integers(2, 9))
+def test_fcn_s_bilinear_kernel_stamped_equals_interpolate_inside(stride, height, width):
+    x, kernel = numbers((1, 1, height, width)), bilinear_kernel(stride)[None, None]
+    padding = (kernel.shape[-1] - stride) // 2
+    stamped = by_stamping(x, kernel, stride, padding)
+    wanted = F.interpolate(x, scale_factor=stride, mode="bilinear", align_corners=False)
+    assert stamped.shape == wanted.shape
+    rim = stride // 2  # beyond the outermost centres interpolate repeats, stamps end
+    inner = (..., slice(rim, -rim), slice(rim, -rim))
+    assert (stamped[inner] - wanted[inner]).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(
