@@ -16,6 +16,7 @@ from segcourse.fcn_networks import fcn_alexnet, fcn_googlenet, fcn_light, fcn_vg
 from segcourse.full_resolution import FullResolutionNet
 from segcourse.segnet import segnet_light, segnet_vgg16
 from segcourse.sliding_window import PatchClassifier, SlidingWindow
+from segcourse.unet import UNet, double_conv_norm
 
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "full-resolution": FullResolutionNet,
@@ -28,6 +29,9 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "fcn32s-light": fcn_light,
     "fcn16s-light": lambda num_classes: fcn_light(num_classes, (16,)),
     "fcn8s-light": lambda num_classes: fcn_light(num_classes, (16, 8)),
+    # The paper's layout with its convolutions padded, and batch norm, which the paper had not.
+    "unet": lambda num_classes: UNet(3, num_classes, block=double_conv_norm),
+    "unet-light": lambda num_classes: UNet(3, num_classes, 3, 16, block=double_conv_norm),
     "deconvnet": deconvnet_vgg16,
     "segnet": segnet_vgg16,
     "deconvnet-light": deconvnet_light,

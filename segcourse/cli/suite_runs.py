@@ -42,6 +42,8 @@ WHOLE_IMAGES = CAMVID + "--crop 360 480 --scale 0.5 2 --flip 0.5 --jitter 0.3 "
 
 RUNS = (
     Entry("full-resolution", WHOLE_IMAGES + "--model full-resolution --lr 0.003"),
+    Entry("unet", WHOLE_IMAGES + "--model unet --lr 0.001"),
+    Entry("unet-light", WHOLE_IMAGES + "--model unet-light --lr 0.003"),
     Entry("deconvnet", WHOLE_IMAGES + "--model deconvnet --lr 0.001"),
     Entry("segnet", WHOLE_IMAGES + "--model segnet --lr 0.001"),
     # A step shows 1,024 windows of 31x31 pixels, about as many pixels as 6 images.
