@@ -14,6 +14,7 @@ from segcourse import elastic, losses
 from segcourse.border_weights import border_weights
 from segcourse.cli import objects, running
 from segcourse.cli.runs import load_run
+from segcourse.cli.suite_runs import RUNS
 from segcourse.config import Config
 from segcourse.data import cell_image, open_data
 from segcourse.data.augment import normalise
@@ -23,6 +24,9 @@ from segcourse.instances import connected_components
 from segcourse.labels import IGNORE
 
 SMALL = "--height 32 --width 32 --batch 2 --steps 4 --eval-every 2 --checkpoint-every 2 --lr 0.01"
+
+
+SLICES = [entry for entry in RUNS if "--data isbi" in entry.flags]
 
 
 def words(*more, data="cells"):
@@ -73,6 +77,20 @@ def test_slices_of_electron_microscopy_train_and_are_scored_as_cells(isbi, tmp_p
     assert "adapted Rand error: 0." in told
     numbers = json.loads((tmp_path / "eval.json").read_text("utf-8"))["metrics"]["objects"]
     assert numbers["objects"] == cells
+
+
+@pytest.mark.parametrize("entry", SLICES, ids=lambda entry: entry.name)
+def test_the_gpu_lists_runs_on_slices_train_with_their_own_flags(entry, isbi, tmp_path, capsys):
+    smaller = "--model unet-light --crop 32 32 --batch 2 --steps 2 --warmup 0 --eval-every 0"
+    here = ("--root", isbi, "--device", "cpu", "--out", tmp_path / "run")
+    command = ("train", *entry.flags.split(), *smaller.split(), *here)
+    code, _, err = call(capsys, *command)
+    assert code == 0, err
+    found = json.loads((tmp_path / "run/record.json").read_text("utf-8"))
+    assert found["config"]["elastic"] == (0 if "no-elastic" in entry.name else 10)
+    assert found["config"]["border_weight"] == (0 if "no-border" in entry.name else 10)
+    assert "membrane" in found["metrics"]["iou"]
+    assert found["metrics"]["objects"]["objects"] > 0
 
 
 def test_a_deformed_and_weighted_run_resumes_to_the_same_weights(tmp_path, capsys, monkeypatch):
