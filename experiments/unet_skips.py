@@ -1,43 +1,77 @@
-"""U-Net with every skip, with none, and with each one taken out, on the scenes (unet).
+"""U-Net with every skip, with none, with each one taken out, and with sums (unet).
 
     python experiments/unet_skips.py
 
-Every network has the same weights at the start and sees the same crops; a skip that is taken out
-hands on zeros. Then one question more: what can each level of the trained encoder decide alone? A
-1x1 classifier on its features, enlarged to the image's size, answers. Writes
-results/unet/skips.json; `--quick` is a smoke run.
+Every network starts from the same seed and sees the same crops. A skip that is taken out hands on
+zeros, so the weights stay as they are; "sum" adds skip and enlarged map as FCN does its scores.
+Then one question more: what can each level of the trained encoder decide alone? A 1x1 classifier
+on its features, enlarged to the image's size, answers. Writes results/unet/skips.json, and
+skips.png: predictions of seed 0 for a few test scenes, a row a scene, a column a network, in the
+palette of the scenes. `--quick` is a smoke run.
 """
 
 import argparse
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from shared.dense_on_scenes import Budget, K, evaluate, train
+from PIL import Image
+from shared.dense_on_scenes import Budget, K, evaluate, predict, scenes, tensors, train
 from shared.windows_on_scenes import spread
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcourse.cost import multiply_adds, parameters
+from segcourse.labels import SCENES
 from segcourse.records import record, write_record
 from segcourse.unet import UNet, double_conv_norm
 
 DEPTH, WIDTH = 3, 8
 PROBE_STEPS = 300
-SKIPS: dict[str, tuple[bool, ...]] = {
-    "all": (True,) * DEPTH,
-    "none": (False,) * DEPTH,
-    **{f"without_{i}": tuple(level != i for level in range(DEPTH)) for i in range(DEPTH)},
+SHOWN = (0, 9, 22)
+"""Test scenes in the picture."""
+
+
+class Halves(nn.Module):
+    """Add the first half of the channels to the second: (N, 2C, H, W) to (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of skip and enlarged map, the sum."""
+        skip, up = x.chunk(2, dim=1)
+        return skip + up
+
+
+def summed(in_channels: int, out_channels: int, padding: int) -> nn.Sequential:
+    """A level's block that adds where U-Net joins: only decoder blocks halve their channels."""
+    if in_channels != 2 * out_channels:
+        return double_conv_norm(in_channels, out_channels, padding)
+    return nn.Sequential(Halves(), *double_conv_norm(out_channels, out_channels, padding))
+
+
+def switched(*off: int) -> Callable[[], UNet]:
+    """A builder of the network without these skips; level 0 is the finest, at the image's size."""
+    skips = tuple(level not in off for level in range(DEPTH))
+    return lambda: UNet(3, K, DEPTH, WIDTH, block=double_conv_norm, skips=skips)
+
+
+NETWORKS: dict[str, Callable[[], UNet]] = {
+    "all": switched(),
+    "without_0": switched(0),
+    "without_1": switched(1),
+    "without_2": switched(2),
+    "none": switched(0, 1, 2),
+    "sum": lambda: UNet(3, K, DEPTH, WIDTH, block=summed),
 }
-"""Level 0 is the finest, at the image's own size."""
 
 
-def build(skips: tuple[bool, ...], seed: int) -> UNet:
-    """The network of this seed; only its switches differ."""
+def build(name: str, seed: int) -> UNet:
+    """The network with this seed's weights."""
     torch.manual_seed(seed)  # this script is the program, so the seed is its
-    return UNet(3, K, DEPTH, WIDTH, block=double_conv_norm, skips=skips)
+    return NETWORKS[name]()
 
 
 class Probe(nn.Module):
@@ -49,7 +83,7 @@ class Probe(nn.Module):
         self.norm = nn.BatchNorm2d(WIDTH * 2**level)
         self.score = nn.Conv2d(WIDTH * 2**level, K, 1)
 
-    def forward(self, image):
+    def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W), sides divisible by 2^depth, to logits (N, K, H, W)."""
         with torch.no_grad():
             features = self.net[0].encode(image)[self.level]
@@ -60,16 +94,21 @@ def probe(net: UNet, level: int, budget: Budget, seed: int) -> dict[str, object]
     """What the level's features decide alone."""
     torch.manual_seed(seed)
     model = Probe(net, level)
-    steps = min(PROBE_STEPS, budget.steps)
-    train(model, Budget(**(asdict(budget) | {"steps": steps})), seed)
+    train(model, replace(budget, steps=min(PROBE_STEPS, budget.steps)), seed)
     return evaluate(model, budget.test_scenes)
 
 
+def label_maps(net: UNet) -> np.ndarray:
+    """Predictions of the shown scenes below each other, uint8."""
+    images, _ = tensors(scenes(max(SHOWN) + 1, "test"))
+    return predict(net, images[list(SHOWN)]).argmax(1).flatten(0, 1).numpy().astype(np.uint8)
+
+
 def main() -> int:
-    """Train and evaluate each network, print a row for each and write the record."""
+    """Train and evaluate each network, print a row for each, write the record and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each network")
-    parser.add_argument("--steps", type=int, default=1200, help="optimizer steps of each run")
+    parser.add_argument("--steps", type=int, default=2000, help="optimizer steps of each run")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its numbers say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/unet/skips.json"), help="record")
@@ -78,21 +117,26 @@ def main() -> int:
     start = time.perf_counter()
     budget = Budget(steps=args.steps)
     budget = budget.quick() if args.quick else budget
-    runs: dict[str, list] = {name: [] for name in SKIPS}
+    found: dict[str, dict] = {name: {"runs": []} for name in NETWORKS}
     levels: dict[str, list] = {str(level): [] for level in range(DEPTH + 1)}
+    columns = []
     for seed in range(args.seeds):
-        for name, skips in SKIPS.items():
-            net = build(skips, seed)
+        for name, row in found.items():
+            net = build(name, seed)
+            row |= {"parameters": parameters(net), "multiply_adds": multiply_adds(net, (128, 128))}
             seconds = train(net, budget, seed)
-            found = evaluate(net, budget.test_scenes)
-            runs[name].append({"seed": seed, **found, "training_cpu_s": seconds})
-            show(name, runs[name][-1:])
+            scored = evaluate(net, budget.test_scenes)
+            row["runs"].append({"seed": seed, **scored, "training_cpu_s": seconds})
+            show(f"{name}, seed {seed}", row["runs"][-1:])
+            if seed == 0:
+                columns.append(label_maps(net))
             if name == "all":
-                for level, row in levels.items():
-                    row.append({"seed": seed, **probe(net.eval(), int(level), budget, seed)})
-                    show(f"level {level} alone", row[-1:])
-    for name, row in runs.items():
-        show(name, row)
+                for level, runs in levels.items():
+                    runs.append({"seed": seed, **probe(net, int(level), budget, seed)})
+                    show(f"level {level} alone", runs[-1:])
+    for name, row in found.items():
+        show(name, row["runs"])
+    draw(np.concatenate(columns, 1), args.out.with_suffix(".png"))
 
     config = asdict(budget) | {
         "quick": args.quick,
@@ -100,13 +144,9 @@ def main() -> int:
         "depth": DEPTH,
         "width": WIDTH,
         "probe_steps": PROBE_STEPS,
+        "picture": {"columns": list(NETWORKS), "test_scenes": SHOWN},
     }
-    metrics = {
-        "parameters": parameters(net),
-        "multiply_adds": multiply_adds(net, (128, 128)),
-        "networks": runs,
-        "levels_alone": levels,
-    }
+    metrics = {"networks": found, "levels_alone": levels}
     command = ["python", "experiments/unet_skips.py", *sys.argv[1:]]
     seconds = time.perf_counter() - start
     write_record(args.out, record(command, config, 0, metrics, [], seconds))
@@ -118,7 +158,15 @@ def show(name: str, runs: list[dict]) -> None:
     """One line of means and half ranges."""
     chosen = ("miou", "trimap_1px_miou", "trimap_3px_miou", "interior_miou", "pair_told_apart")
     columns = [f"{key} {spread([run[key] for run in runs])}" for key in chosen]
-    print(f"{name:<14}" + "  ".join(columns), flush=True)
+    print(f"{name:<17}" + "  ".join(columns), flush=True)
+
+
+def draw(classes: np.ndarray, path: Path) -> None:
+    """Write class indices (H, W) as a PNG with the palette of the scenes."""
+    picture = Image.fromarray(classes, mode="P")
+    picture.putpalette(np.array(SCENES.palette, np.uint8).tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, optimize=True)
 
 
 if __name__ == "__main__":

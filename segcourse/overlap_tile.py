@@ -7,6 +7,7 @@ multiples of the network's stride, since pooling pairs pixels by their place (Ro
 """
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -178,6 +179,9 @@ def measure(model: nn.Module, side: int = 256, largest: int = 2048) -> Geometry:
     generator = torch.Generator().manual_seed(0)
     while side <= largest:
         noise = torch.randn(1, 3, side, side, generator=generator, dtype=dtype).to(device)
+        if dtype != torch.float64 and _is_flat(model, noise):
+            model, noise = deepcopy(model).double().cpu(), noise.double().cpu()
+            device, dtype = noise.device, noise.dtype
         step = _step(model, noise)
         reach = None if step is None else _reach(model, noise, step)
         if reach is not None:
@@ -190,18 +194,28 @@ def measure(model: nn.Module, side: int = 256, largest: int = 2048) -> Geometry:
 
 
 @torch.inference_mode()
+def _is_flat(model: nn.Module, noise: Tensor) -> bool:
+    """Whether logits hardly differ from place to place, so that rounding hides by how much.
+
+    So it is with deep networks of batch norm before they are trained.
+    """
+    logits = model(noise)
+    return bool((logits.std((0, 2, 3)) < 1e-3 * logits.abs().amax((0, 2, 3))).any())
+
+
+@torch.inference_mode()
 def _step(model: nn.Module, noise: Tensor) -> int | None:
     """The smallest power of two by which the image may move; None where none up to 64 does."""
     whole = model(noise)
     side, middle = noise.shape[-1], noise.shape[-1] // 2
     part = slice(middle - 8, middle + 8)
-    tolerance = 1e-3 * whole.std()
+    tolerance = 1e-2 * whole.std((0, 2, 3), keepdim=True)
     for step in (2**i for i in range(7)):
-        moved = model(noise[..., step:, step:])
         if side - step < middle + 8:
             return None
+        moved = model(noise[..., step:, step:])
         at = slice(part.start - step, part.stop - step)
-        if (moved[..., at, at] - whole[..., part, part]).abs().max() <= tolerance:
+        if ((moved[..., at, at] - whole[..., part, part]).abs() <= tolerance).all():
             return step
     return None
 
@@ -212,15 +226,18 @@ def _reach(model: nn.Module, noise: Tensor, step: int) -> int | None:
     """The farthest pixel that a logit in the middle looks at; None where it is at the border."""
     side = noise.shape[-1]
     first = side // 2 // step * step
-    farthest = 0
-    for phase in sorted({0, step // 2, step - 1}):
-        at = first + phase
-        # A ReLU that is off hides what lies behind it, so several images are looked at.
-        image = torch.cat([noise.roll(k, 3) for k in range(0, 4 * step, step)]).requires_grad_()
-        logits = model(image)[:, :, at, at]
-        (grad,) = torch.autograd.grad(logits.abs().sum(), image)
-        seen = (grad != 0).any(0).any(0).nonzero()  # (n, 2)
-        if len(seen) == 0 or seen.min() == 0 or seen.max() == side - 1:
+    farthest, places = 0, [first + phase for phase in sorted({0, step // 2, step - 1})]
+    # A ReLU that is off hides what lies behind it, so several images are looked at.
+    seen = {at: torch.zeros(side, side, dtype=torch.bool) for at in places}
+    for k in range(0, 4 * step, step):
+        image = noise.roll(k, 3).requires_grad_()
+        logits = model(image)
+        for at in places:
+            (grad,) = torch.autograd.grad(logits[0, :, at, at].abs().sum(), image, retain_graph=True)
+            seen[at] |= (grad[0] != 0).any(0).cpu()
+    for at in places:
+        found = seen[at].nonzero()  # (n, 2)
+        if len(found) == 0 or found.min() == 0 or found.max() == side - 1:
             return None
-        farthest = max(farthest, at - int(seen.min()), int(seen.max()) - at)
+        farthest = max(farthest, at - int(found.min()), int(found.max()) - at)
     return farthest

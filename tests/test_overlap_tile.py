@@ -99,6 +99,22 @@ def test_a_network_at_full_resolution_may_be_cut_anywhere():
     assert found == Geometry(1, sum(m.kernel_size[0] // 2 for m in convolutions))
 
 
+class Faint(nn.Module):
+    """Pools in cells of 4 px, and hides what it found under a constant of another size."""
+
+    def forward(self, x):
+        cells = nn.functional.max_pool2d(x, 4, ceil_mode=True)
+        up = nn.functional.interpolate(cells, scale_factor=4)[..., : x.shape[2], : x.shape[3]]
+        return 1 + 1e-8 * up
+
+
+def test_logits_that_hardly_vary_do_not_hide_the_step():
+    """In float32 1 + 1e-8 is 1: the model would seem to move with every image."""
+    x = torch.rand(1, 3, 16, 16)
+    assert (Faint()(x) == 1).all()
+    assert measure(Faint(), side=64) == Geometry(4, 3)
+
+
 class SeesEverything(nn.Module):
     def forward(self, x):
         return x + x.mean((2, 3), keepdim=True)
