@@ -233,7 +233,8 @@ def _reach(model: nn.Module, noise: Tensor, step: int) -> int | None:
         image = noise.roll(k, 3).requires_grad_()
         logits = model(image)
         for at in places:
-            (grad,) = torch.autograd.grad(logits[0, :, at, at].abs().sum(), image, retain_graph=True)
+            score = logits[0, :, at, at].abs().sum()
+            (grad,) = torch.autograd.grad(score, image, retain_graph=True)
             seen[at] |= (grad[0] != 0).any(0).cpu()
     for at in places:
         found = seen[at].nonzero()  # (n, 2)
