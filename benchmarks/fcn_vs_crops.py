@@ -89,7 +89,9 @@ def compare(net: DenseClassifier, image: Tensor, repeats: int) -> dict[str, obje
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=500, help="side of the image in pixels, from 355 up")
+    parser.add_argument(
+        "--size", type=int, default=500, help="side of the image in pixels, from 355 up"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="times that each way runs")
     # On a busy machine two threads mostly time how long they wait for each other.
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
