@@ -119,18 +119,37 @@ def smallest_legal(depth: int = 4, padding: int = 0) -> int:
     return size
 
 
+def descend(size: int, depth: int = 4, padding: int = 0) -> tuple[Level, ...]:
+    """The levels on the way down, as far as it goes.
+
+    Args:
+        size: of the image along one axis, px.
+        depth: how often the map is to be halved.
+        padding: of every 3x3 convolution, 0 or 1.
+
+    Returns:
+        All depth + 1 levels, or fewer: then the last one's map is odd, or nothing is left of it.
+
+    >>> [(level.entered, level.encoded) for level in descend(570)]
+    [(570, 566), (283, 279)]
+    """
+    taken, down = CONVOLUTIONS * 2 * (1 - padding), []
+    for level in range(depth + 1):
+        down.append(Level(size, size - taken))
+        size -= taken
+        if size < 1 or (level < depth and size % 2):
+            break
+        size //= 2
+    return tuple(down)
+
+
 def _follow(size: int, depth: int, padding: int) -> Levels | None:
     """The sizes of all levels, or None where they are not whole or nothing is left."""
     taken = CONVOLUTIONS * 2 * (1 - padding)
-    down = []
-    for level in range(depth + 1):
-        entered = size
-        size -= taken
-        if size < 1 or (level < depth and size % 2):
-            return None
-        down.append(Level(entered, size))
-        if level < depth:
-            size //= 2
+    down = descend(size, depth, padding)
+    size = down[-1].encoded
+    if len(down) <= depth or size < 1:
+        return None
     found = [down[-1]]
     for one in reversed(down[:-1]):
         enlarged, decoded = 2 * size, 2 * size - taken

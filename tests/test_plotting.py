@@ -329,6 +329,29 @@ def test_a_grid_lies_over_its_picture_where_its_cells_have_their_centres():
         plotting.show_grid(ax, image, np.zeros((2, 3, 3)), first=(0, 0), stride=4)
 
 
+def test_the_u_writes_the_sizes_that_it_is_given():
+    rows = [(100, 96, 64, 16, 60), (48, 44, 36, 4, 32), (22, 18, None, None, None)]
+    texts = [text.get_text() for text in plotting.u_diagram(rows, 2, width=8).axes[0].texts]
+    said = ["100 → 96\n8 channels", "48 → 44\n16 channels", "22 → 18\n32 channels"]
+    said += ["64 → 60\n8 channels", "36 → 32\n16 channels", "crop 16 a side", "crop 4 a side"]
+    said += ["pool: 48", "pool: 22", "up: 64", "up: 36"]
+    assert sorted(texts) == sorted(said)
+
+
+@pytest.mark.parametrize(("encoded", "why"), [(279, "279 px: not even"), (-1, "nothing is left")])
+def test_a_u_that_breaks_off_says_where_and_draws_no_way_up(encoded, why):
+    rows = [(570, 566, None, None, None), (283, encoded, None, None, None)]
+    texts = [text.get_text() for text in plotting.u_diagram(rows, 4).axes[0].texts]
+    assert why in texts
+    assert not [text for text in texts if text.startswith(("up", "crop"))]
+
+
+def test_a_u_that_does_not_fit_is_refused():
+    for rows, depth in [([], 2), ([(8, 8, None, None, None)] * 3, 1), ([(64,) * 5], 5)]:
+        with pytest.raises(ValueError, match="depth of 1 to 4"):
+            plotting.u_diagram(rows, depth)
+
+
 def test_the_skip_diagram_writes_the_sizes_of_its_maps():
     texts = [text.get_text() for text in plotting.skip_diagram(96).axes[0].texts]
     for stride in (8, 16, 32):

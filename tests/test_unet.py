@@ -1,5 +1,7 @@
 """U-Net: the paper's sizes and parameters, what a skip carries, and any image size."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ from segcourse.unet import (
     double_conv_norm,
     learned_up,
 )
-from segcourse.unet_sizes import levels, nearest_legal, smallest_legal
+from segcourse.unet_sizes import descend, levels, nearest_legal, smallest_legal
 
 
 def image(size, n=1, channels=3, seed=0):
@@ -91,6 +93,21 @@ def test_legal_sizes_are_those_that_pool_evenly_all_the_way_down(depth, size, pa
         levels(size, depth, padding)
 
 
+@given(depth=st.integers(1, 4), size=st.integers(1, 400), padding=st.sampled_from([0, 1]))
+def test_the_way_down_ends_at_the_first_map_that_cannot_be_halved(depth, size, padding):
+    found = descend(size, depth, padding)
+    taken = 4 * (1 - padding)
+    assert found[0].entered == size
+    assert all(level.encoded == level.entered - taken for level in found)
+    for level, below in pairwise(found):
+        assert 2 * below.entered == level.encoded
+    last = found[-1].encoded
+    assert len(found) == depth + 1 or last < 1 or last % 2
+    if size in nearest_legal(size, depth, padding):
+        down = [(level.entered, level.encoded) for level in levels(size, depth, padding).levels]
+        assert [(level.entered, level.encoded) for level in found] == down
+
+
 def test_legal_sizes_go_in_steps_of_two_to_the_depth():
     assert smallest_legal(4) == 188
     assert nearest_legal(200) == (188, 204)
@@ -152,6 +169,20 @@ def test_the_crop_takes_the_middle():
 
 
 # ---- skips
+
+
+@torch.no_grad()
+def test_joining_contains_the_sum():
+    """A convolution of joined maps is two convolutions added; with equal halves it sees a sum."""
+    net = small(depth=1)
+    conv = net.decoder[0][0]  # of (skip, enlarged), 4 channels each
+    skip, up = image((8, 8), channels=4), image((8, 8), channels=4, seed=1)
+    left, right = conv.weight.chunk(2, dim=1)
+    apart = F.conv2d(skip, left, padding=1) + F.conv2d(up, right, conv.bias, padding=1)
+    assert (conv(torch.cat([skip, up], 1)) - apart).abs().max() < 1e-12
+    conv.weight.copy_(torch.cat([left, left], 1))
+    summed = F.conv2d(skip + up, left, conv.bias, padding=1)
+    assert (conv(torch.cat([skip, up], 1)) - summed).abs().max() < 1e-12
 
 
 @torch.no_grad()

@@ -47,6 +47,7 @@ _DRAWING = {
     "charts": ("bars", "confusion_heat_map", "curves"),
     "grids": ("convolution_figure", "grid_row", "matrix_grid"),
     "stamps": ("overlap_figure", "stamp_figure"),
+    "ushape": ("u_diagram",),
 }
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "text_on",
     "to_array",
     "to_png",
+    "u_diagram",
     "use_style",
 ]
 
