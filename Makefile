@@ -12,11 +12,18 @@ ONLY ?=
 # make experiments CAMVID=path/to/CamVid makes the records that need its images, too.
 CAMVID ?=
 
+# make gpu MINUTES=60 OUT=runs/suite PACK=camvid.zip ARGS="--only patch"
+MINUTES ?= 60
+OUT ?= runs/suite
+PACK ?=
+
 PY := .venv/bin/python
+HAS_TORCH := import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, \
+  'torch torchvision numpy PIL safetensors tqdm'.split())))
 NBVAL := --nbval --nbval-cell-timeout=600 --nbval-sanitize-with=tests/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book html notebooks test lint format serve lab experiments bench lock clean
+.PHONY: help setup book html notebooks test lint format serve lab experiments bench gpu lock clean
 
 help: ## this list
 	@echo "make TARGET, from a fresh clone too:"
@@ -66,6 +73,14 @@ bench: setup ## predicted against measured cost, on this machine
 	@for script in benchmarks/*$(ONLY)*.py; do \
 	  [ -e "$$script" ] || { echo "No script matches benchmarks/*$(ONLY)*.py"; exit 1; }; \
 	  echo "== $$script"; $(PY) "$$script" || exit 1; done
+
+# A GPU machine has a torch that fits its driver: a PYTHON with what the package needs is used as it
+# is, and nothing is installed.
+gpu: ## the suite of long runs, for MINUTES=60 into OUT=runs/suite, on the data in PACK=camvid.zip
+	@if "$(PYTHON)" -c "$(HAS_TORCH)" 2>/dev/null; then python="$(PYTHON)"; \
+	  else $(MAKE) --no-print-directory setup && python=$(PY) || exit 1; fi; \
+	exec "$$python" -m segcourse bench suite --minutes $(MINUTES) --out "$(OUT)" \
+	  $(if $(PACK),--data-pack $(PACK)) $(ARGS)
 
 lock: setup ## resolve pyproject.toml into requirements.txt (UPGRADE=1 for the newest)
 	@$(PY) -m tools.lock $(if $(UPGRADE),--upgrade)

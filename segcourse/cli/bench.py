@@ -1,4 +1,4 @@
-"""`segcourse bench`: what a model costs on this machine, counted and timed."""
+"""`segcourse bench`: what a model costs on this machine; and the suite of long runs (`suite`)."""
 
 import argparse
 import statistics
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcourse import cost
+from segcourse.cli import suite
 from segcourse.cli.flags import add_device
 from segcourse.cli.memory import estimate, readable_bytes, readable_count
 from segcourse.cli.models import MODELS, as_dense, build, trains_on_patches
@@ -35,7 +36,7 @@ state, and what the forward pass keeps for the backward pass."""
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `segcourse bench`."""
-    parser.description = "Measure what models cost."
+    parser.description = "Measure what models cost, and work through the list of long runs."
     commands = parser.add_subparsers(dest="subcommand", metavar="WHAT", required=True)
     model = commands.add_parser(
         "model",
@@ -55,6 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--seed", type=int, default=0, help="seed of the weights and the images")
     model.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     add_device(model)
+    suite.configure(
+        commands.add_parser(
+            "suite",
+            help="a list of training runs, each to its record",
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from dataclasses import Field, fields
 from typing import get_args, get_origin
 
 from segcourse.config import Config
+from segcourse.errors import UsageError
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "what is trained": ("data", "root", "height", "width", "model", "start", "out"),
@@ -56,6 +57,23 @@ def config_from(args: argparse.Namespace) -> Config:
     """Build the Config that the flags describe; raises UsageError as Config does."""
     values = {f.name: getattr(args, f.name) for f in fields(Config)}
     return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def parse_config(words: Sequence[str]) -> Config:
+    """Build the Config that words of `segcourse train` describe, where all are flags of Config.
+
+    Raises:
+        UsageError: a word is no flag, or its value is none; or as Config does.
+    """
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False, add_help=False)
+    add_config_flags(parser)
+    try:
+        args, rest = parser.parse_known_args(list(words))
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{' '.join(words)}: {error}") from error
+    if rest:
+        raise UsageError(f"{' '.join(words)}: {' '.join(rest)} is no flag of `segcourse train`")
+    return config_from(args)
 
 
 def _add(group, field: Field, choices: Sequence[str] | None) -> None:

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +38,14 @@ class Trained:
     """What a run leaves in memory.
 
     history: what `training.fit` measured. evaluate: (dense model) to its (K, K) matrix on val.
-    val: to all batches of val. pixels, val_pixels: (K,) labelled pixels of each class in the train
-    and the val split.
+    val: to all batches of val. evaluation_seconds: of the last evaluation, 0 where this call had
+    none. pixels, val_pixels: (K,) labelled pixels of each class in the train and the val split.
     """
 
     history: training.History
     evaluate: Callable[[nn.Module], Tensor]
     val: Callable[[], Iterable[tuple[Tensor, Tensor]]]
+    evaluation_seconds: float
     pixels: Tensor
     val_pixels: Tensor
 
@@ -120,8 +122,13 @@ def train(
 
         batches = DeformedBatches(batches, vectors, elastic.deform, config.seed)
 
+    took = [0.0]
+
     def evaluate(dense: nn.Module) -> Tensor:
-        return training.evaluate(dense, whole_images, K, config.precision)
+        started = perf_counter()
+        cm = training.evaluate(dense, whole_images, K, config.precision).cpu()
+        took.append(perf_counter() - started)  # .cpu() waited for the device
+        return cm
 
     distributed.from_first(lambda: claim(out, config, sets, resume, start))
     history = training.fit(
@@ -135,7 +142,7 @@ def train(
         resume=resume,
         stop=stop,
     )
-    return Trained(history, evaluate, whole_images, pixels.sum(0), val_pixels.sum(0))
+    return Trained(history, evaluate, whole_images, took[-1], pixels.sum(0), val_pixels.sum(0))
 
 
 def loss_of(config: Config, weights: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:

@@ -65,11 +65,11 @@ RUNS = (
 
 # Minutes of one CPU core, on generated scenes: the suite itself is proven with these.
 SCENES = (
-    "--data scenes --height 32 --width 32 --batch 4 --steps 60 --eval-every 20 "
+    "--data scenes --height 32 --width 32 --batch 4 --steps 40 --eval-every 20 "
     "--checkpoint-every 10 --lr 0.01 --crop 32 32 --scale 0.7 1.4 "
 )
 
 TOYS = (
     Entry("toy", SCENES + "--model full-resolution --ema 0.9"),
-    Entry("toy-longer", SCENES + "--model full-resolution --steps 40", start="toy"),
+    Entry("toy-longer", SCENES + "--model full-resolution --steps 20", start="toy"),
 )

@@ -1,0 +1,208 @@
+"""What a suite keeps in its folder, and what each of its runs has come to.
+
+OUT/NAME-s0.json              the record of a run that is done
+OUT/runs/NAME-s0/             a run in hand: checkpoints, log
+OUT/trained/NAME-s0/          a run that is done: log and best weights, as --run and --start want
+OUT/failed/NAME-s0.json       why a run failed
+OUT/superseded/               what was made with another configuration than the list's
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from segcourse import resuming
+from segcourse.cli.flags import parse_config
+from segcourse.cli.runs import FILE, saved_config, start_of
+from segcourse.cli.suite_runs import Entry
+from segcourse.config import Config, differences
+from segcourse.errors import DataError, UsageError
+from segcourse.records import plain
+
+DONE, IN_HAND, FAILED, PENDING, NO_DATA = "done", "in hand", "failed", "pending", "no data"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One entry of the list with one seed; `config` without the places that the suite gives it."""
+
+    entry: Entry
+    seed: int
+    config: Config
+
+    @property
+    def label(self) -> str:
+        """Its name in files and tables."""
+        return f"{self.entry.name}-s{self.seed}"
+
+    @property
+    def start(self) -> str:
+        """The label of the job whose weights it starts from, or ""."""
+        return f"{self.entry.start}-s{self.seed}" if self.entry.start else ""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a job has come to: a word, the step it is at, and its record or its failure."""
+
+    word: str
+    step: int = 0
+    found: dict | None = None
+
+
+def jobs_of(entries: Sequence[Entry], seeds: Sequence[int], only: Sequence[str] = ()) -> list[Job]:
+    """List the jobs in the order in which they are done: the first seed of every entry first.
+
+    Args:
+        entries: the list.
+        seeds: as asked for.
+        only: names of entries; those that they start from come with them. Empty: all.
+
+    Raises:
+        UsageError: `only` names what is not in the list, or an entry starts from a later one.
+    """
+    names = [entry.name for entry in entries]
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        raise UsageError(f"--only {' '.join(unknown)}: not in the list: {', '.join(names)}")
+    wanted = set(only) or set(names)
+    for entry in reversed(entries):
+        if entry.start and entry.start not in names[: names.index(entry.name)]:
+            raise UsageError(
+                f"{entry.name} starts from {entry.start}, which does not stand before it"
+            )
+        if entry.start and entry.name in wanted:
+            wanted.add(entry.start)
+    return [
+        Job(entry, seed, parse_config(f"{entry.flags} --seed {seed}".split()))
+        for seed in seeds
+        for entry in entries
+        if entry.name in wanted
+    ]
+
+
+class Place:
+    """A suite's folder.
+
+    Args:
+        out: the folder; it need not exist.
+        jobs: all that may be asked about.
+    """
+
+    def __init__(self, out: Path, jobs: Sequence[Job]):
+        self.out = out
+        self.jobs = {job.label: job for job in jobs}
+
+    def record(self, label: str) -> Path:
+        """The file of a run's record."""
+        return self.out / f"{label}.json"
+
+    def run(self, label: str) -> Path:
+        """The folder of a run in hand."""
+        return self.out / "runs" / label
+
+    def trained(self, label: str) -> Path:
+        """The folder of a run that is done."""
+        return self.out / "trained" / label
+
+    def failed(self, label: str) -> Path:
+        """The file that says why a run failed."""
+        return self.out / "failed" / f"{label}.json"
+
+    def has_weights(self, label: str) -> bool:
+        """Whether another run can start from this one."""
+        return (self.trained(label) / FILE).is_file() and resuming.holds_run(self.trained(label))
+
+    def state(self, job: Job) -> State:
+        """What a job has come to; what is there with another configuration counts as nothing."""
+        record = read(self.record(job.label))
+        if record is not None and not self.changes(job, record):
+            return State(DONE, job.config.steps, record)
+        failure = read(self.failed(job.label))
+        if failure is not None and not self.changes(job, failure):
+            return State(FAILED, found=failure)
+        if not self._run_changes(job) and (step := self._step(job.label)):
+            return State(IN_HAND, step)
+        return State(PENDING)
+
+    def changes(self, job: Job, saved: dict) -> list[str]:
+        """In what a record, or a failure, is of another configuration than the job."""
+        found = changes(saved["config"], job.config)
+        start = saved.get("start") or {}
+        if start.get("run", "") != job.start:
+            found.append(f"start: {start.get('run') or 'none'} -> {job.start or 'none'}")
+        elif job.start and "config" in start:
+            before = changes(start["config"], self.jobs[job.start].config)
+            found += [f"{job.start}: {change}" for change in before]
+        return found
+
+    def put_aside(self, job: Job) -> list[str]:
+        """Move what was made with another configuration to superseded/; say what and why."""
+        told = []
+        for path in (self.record(job.label), self.failed(job.label)):
+            saved = read(path)
+            if saved is not None and (found := self.changes(job, saved)):
+                told.append(f"{path.name}: {'; '.join(found)}: moved to {self.supersede(path)}")
+                if self.trained(job.label).exists():
+                    self.supersede(self.trained(job.label))
+        if found := self._run_changes(job):
+            path = self.run(job.label)
+            told.append(f"{path.name}: {'; '.join(found)}: moved to {self.supersede(path)}")
+        return told
+
+    def supersede(self, path: Path) -> Path:
+        """Move a file or folder to superseded/, under a name that is free."""
+        folder = self.out / "superseded"
+        folder.mkdir(exist_ok=True)
+        n = 1
+        while (target := folder / f"{path.stem}-{n}{path.suffix}").exists():
+            n += 1
+        os.replace(path, target)
+        return target
+
+    def drop_run(self, label: str) -> None:
+        """Remove the folder of a run in hand: it is recorded, or it starts over."""
+        shutil.rmtree(self.run(label), ignore_errors=True)
+
+    def others(self) -> list[str]:
+        """Records in the folder that no job of the list has written."""
+        found = sorted(p.stem for p in self.out.glob("*-s*.json") if re.search(r"-s\d+$", p.stem))
+        return [label for label in found if label not in self.jobs]
+
+    def _run_changes(self, job: Job) -> list[str]:
+        saved = saved_config(self.run(job.label))
+        if saved is None or not resuming.holds_run(self.run(job.label)):
+            return []
+        return self.changes(job, {"config": saved, "start": start_of(self.run(job.label))})
+
+    def _step(self, label: str) -> int:
+        folder = self.run(label) / "checkpoints"
+        return max((int(p.name[5:]) for p in folder.glob("step-*")), default=0)
+
+
+def read(path: Path) -> dict | None:
+    """Read a record or a failure; None where there is none.
+
+    Raises:
+        DataError: it is not what was written.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found["config"], dict):
+            raise TypeError("its configuration is no object")
+        return found
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is damaged ({error}): restore it, or remove it and its run is made again"
+        ) from error
+
+
+def changes(saved: dict, config: Config) -> list[str]:
+    """The fields in which a saved configuration differs; one that came later has its default."""
+    return differences(plain(asdict(Config())) | plain(saved), config)
