@@ -541,7 +541,7 @@ def test_a_dry_run_estimates_from_the_records_and_writes_nothing(alone, tmp_path
     made = record(out, "first-s0") | {"seconds": 600.0}
     (out / "first-s0.json").write_text(json.dumps(made))
     code, told, _ = run(capsys, out, "--dry-run", "--seeds", 0, 1, "--only", "first")
-    assert re.search(r"first-s1 +pending +\S+ \S+ +10\.0", told)
+    assert re.search(r"first-s1 +pending +0\.\d\d +10\.0", told)
     assert "about 10 minutes are left on cpu; minutes are scaled from the records" in told
 
 

@@ -14,6 +14,9 @@ from segcourse.cli.suite_runs import Entry
 from segcourse.labels import CAMVID, ISBI, SCENES
 
 CLASSES = {"camvid": len(CAMVID), "isbi": len(ISBI), "scenes": len(SCENES)}
+SIZES = {"camvid": (360, 480), "isbi": (512, 512)}
+"""(H, W) in pixels of the files, where a run keeps it; generated images are 128x128."""
+
 ASSUMED = {"cuda": 1e14, "cpu": 2e10}
 """Multiply-adds in a second of training, where no record in the folder says better. A guess."""
 
@@ -34,7 +37,7 @@ def plan(jobs: Sequence[Job], states: dict[str, State], device: torch.device) ->
     done = [(job, states[job.label].found) for job in jobs if states[job.label].word == DONE]
     rates = [works[job.entry.name] / record["seconds"] for job, record in done]
     rate = median(rates) if rates else ASSUMED.get(device.type, ASSUMED["cpu"])
-    rows, minutes = [("run", "state", "multiply-adds", "minutes")], 0.0
+    rows, minutes = [("run", "state", "10^12 multiply-adds", "minutes")], 0.0
     for job in jobs:
         state, name = states[job.label], job.entry.name
         own = [record["seconds"] for other, record in done if other.entry.name == name]
@@ -42,7 +45,7 @@ def plan(jobs: Sequence[Job], states: dict[str, State], device: torch.device) ->
         waits = state.word in (PENDING, IN_HAND)
         minutes += seconds / 60 if waits else 0
         shown = f"{seconds / 60:.1f}" if waits else ""
-        rows.append((job.label, _word(job, state), readable_count(works[name]), shown))
+        rows.append((job.label, _word(job, state), f"{works[name] / 1e12:,.2f}", shown))
     basis = (
         "minutes are scaled from the records in the folder"
         if rates
@@ -57,11 +60,14 @@ def training_work(job: Job) -> float:
     config = job.config
     with torch.device("meta"):
         model = MODELS[config.model](CLASSES.get(config.data, 2))
-    height, width = config.crop if max(config.crop) else (config.height, config.width)
+    height, width = SIZES.get(config.data, (128, 128))
+    if max(config.crop) or config.height:
+        height, width = config.crop if max(config.crop) else (config.height, config.width)
     dense: nn.Module = as_dense(model)
     if trains_on_patches(model):
         # Windows are as many separate images; a dense pass over one shares what they share.
         dense, height, width = model, model.window, model.window
+    dense.eval()  # batch norm refuses to learn from one value
     forward, _ = cost.measured_multiply_adds(dense, torch.empty(1, 3, height, width, device="meta"))
     return 3.0 * forward * config.batch * config.steps
 
