@@ -329,6 +329,17 @@ def test_a_grid_lies_over_its_picture_where_its_cells_have_their_centres():
         plotting.show_grid(ax, image, np.zeros((2, 3, 3)), first=(0, 0), stride=4)
 
 
+def test_each_object_has_one_colour_and_the_ground_is_grey():
+    ids = np.array([[0, 1, 1], [2, 2, 23]])
+    painted = plotting.paint_objects(np.zeros((2, 3, 3), np.uint8), ids)
+    assert painted[0, 0].tolist() == [110, 110, 110]
+    assert painted[0, 1].tolist() == painted[0, 2].tolist() != painted[1, 0].tolist()
+    assert painted[1, 0].tolist() == painted[1, 1].tolist()
+    assert len({tuple(painted[at].tolist()) for at in [(0, 1), (1, 0), (1, 2)]}) == 3
+    with pytest.raises(ValueError, match=r"\(2, 3\) and the instances are \(3, 2\)"):
+        plotting.paint_objects(np.zeros((2, 3, 3), np.uint8), ids.T)
+
+
 def test_the_u_writes_the_sizes_that_it_is_given():
     rows = [(100, 96, 64, 16, 60), (48, 44, 36, 4, 32), (22, 18, None, None, None)]
     texts = [text.get_text() for text in plotting.u_diagram(rows, 2, width=8).axes[0].texts]

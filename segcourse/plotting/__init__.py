@@ -46,6 +46,7 @@ _DRAWING = {
     "maps": ("feature_maps", "heat_map"),
     "charts": ("bars", "confusion_heat_map", "curves"),
     "grids": ("convolution_figure", "grid_row", "matrix_grid"),
+    "tasks": ("paint_objects",),
     "stamps": ("overlap_figure", "stamp_figure"),
     "ushape": ("u_diagram",),
 }
@@ -78,6 +79,7 @@ __all__ = [
     "outline",
     "overlap_figure",
     "overlay",
+    "paint_objects",
     "present_classes",
     "safe_palette",
     "save",

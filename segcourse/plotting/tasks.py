@@ -69,7 +69,7 @@ def four_tasks(
     for k, box in boxes.items():
         _box(many, box, classes.names[object_classes[k - 1]])
     show_labels(pixels, labels, classes, "Semantic segmentation")
-    show_image(masks, _paint(image, ids), "Instance segmentation")
+    show_image(masks, paint_objects(image, ids), "Instance segmentation")
     for k in boxes:
         row, col, _ = deepest_pixel(ids == k)  # inside the object, whatever covers its middle
         masks.text(
@@ -105,9 +105,26 @@ def _box(ax, box: tuple[int, int, int, int], name: str) -> None:
     )
 
 
-def _paint(image: object, ids: np.ndarray) -> np.ndarray:
-    """Every object in a colour of its own over a grey picture; colours repeat after twenty."""
-    grey = as_picture(image).mean(2, keepdims=True).repeat(3, 2) * 0.5 + 110
+def paint_objects(image: object, instances: object) -> np.ndarray:
+    """Every object in a colour of its own over a grey picture; colours repeat after twenty.
+
+    Args:
+        image: uint8, (3, H, W) or (H, W, 3).
+        instances: (H, W) integers: k where object k is, 0 elsewhere.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: image and instances differ in size.
+    """
+    picture, ids = as_picture(image), as_array(instances)
+    if picture.shape[:2] != ids.shape:
+        raise ValueError(
+            f"the image is {picture.shape[:2]} and the instances are {ids.shape}: one (H, W) is "
+            "needed"
+        )
+    grey = picture.mean(2, keepdims=True).repeat(3, 2) * 0.5 + 110
     colors = np.array(safe_palette(21)[1:])  # the first is grey, as the ground here
     painted = np.where((ids > 0)[..., None], colors[(ids - 1) % len(colors)], grey)
     return painted.clip(0, 255).astype(np.uint8)
