@@ -110,7 +110,7 @@ _FUNCTIONS = {
 
 
 def window_of(layer: nn.Module, axis: int = 0) -> Window:
-    """The window of a convolution, a pooling layer, zero padding or a pointwise layer.
+    """The window of a convolution, a pooling layer, constant padding or a pointwise layer.
 
     Args:
         layer: one layer.
@@ -121,7 +121,7 @@ def window_of(layer: nn.Module, axis: int = 0) -> Window:
     """
     if isinstance(layer, POINTWISE):
         return Window()
-    if isinstance(layer, nn.ZeroPad2d):
+    if isinstance(layer, nn.ConstantPad2d):
         left, right, top, bottom = layer.padding
         before, after = ((top, bottom), (left, right))[axis]
         return Window(before=before, after=after)
@@ -161,7 +161,7 @@ def layer_fields(model: nn.Module, axis: int = 0) -> list[tuple[str, Field]]:
     >>> layer_fields(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2)))
     [('0', Field(size=3, stride=1, offset=0.0)), ('1', Field(size=4, stride=2, offset=0.5))]
     """
-    rows, _ = _walk(model, Field(), lambda layer, field: window_of(layer, axis).on(field), _union)
+    rows, _ = walk(model, Field(), lambda layer, field: window_of(layer, axis).on(field), _union)
     return rows
 
 
@@ -180,7 +180,7 @@ def receptive_field(model: nn.Module, axis: int = 0, start: Field | None = None)
     Field(size=8, stride=2, offset=3.5)
     """
     through = lambda layer, field: window_of(layer, axis).on(field)  # noqa: E731
-    return _walk(model, start or Field(), through, _union)[1]
+    return walk(model, start or Field(), through, _union)[1]
 
 
 def output_size(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
@@ -209,7 +209,7 @@ def output_size(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
             raise ValueError(f"branches of sizes {sorted(set(sizes))} meet: pad them alike")
         return sizes[0]
 
-    return _walk(model, size, through, same)[1]
+    return walk(model, size, through, same)[1]
 
 
 def _union(fields: list[Field]) -> Field:
@@ -221,11 +221,20 @@ def _union(fields: list[Field]) -> Field:
     return Field(end - first, strides.pop(), (first + end - 1) / 2)
 
 
-def _walk(model: nn.Module, start: Any, through: Callable, join: Callable) -> tuple[list, Any]:
+def walk(model: nn.Module, start: Any, through: Callable, join: Callable) -> tuple[list, Any]:
     """Send a value through a network's graph in place of a tensor.
+
+    Args:
+        model: as for `layer_fields`.
+        start: the value of the input.
+        through: (layer, value of its input) to the value of its output.
+        join: the values that meet in a sum or in a concatenation to one.
 
     Returns:
         Name and value after every layer, and the value at the output.
+
+    Raises:
+        ValueError: a forward that cannot be traced, or an operation that is not known.
     """
     # Wrapped, so that a single layer is a node of the graph like any other.
     root = nn.Sequential(model)
