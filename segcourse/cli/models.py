@@ -10,6 +10,14 @@ import torch
 from torch import nn
 
 from segcourse.deconvnet import deconvnet_light, deconvnet_vgg16
+from segcourse.dilated_networks import (
+    DilatedNet,
+    dilated_context_light,
+    dilated_context_vgg16,
+    dilated_light,
+    dilated_vgg16,
+    plug_in,
+)
 from segcourse.errors import UsageError
 from segcourse.fcn import FCN, hand_over
 from segcourse.fcn_networks import fcn_alexnet, fcn_googlenet, fcn_light, fcn_vgg16
@@ -36,10 +44,18 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "segnet": segnet_vgg16,
     "deconvnet-light": deconvnet_light,
     "segnet-light": segnet_light,
+    # Yu and Koltun's front end at stride 8, and with the Basic context module behind it.
+    "dilated-vgg16": dilated_vgg16,
+    "dilated-context-vgg16": dilated_context_vgg16,
+    "dilated-light": dilated_light,
+    "dilated-context-light": dilated_context_light,
 }
 """Name to builder; a builder takes the number of classes K."""
 
-HAND_OVERS: dict[type[nn.Module], Callable[[nn.Module, nn.Module], object]] = {FCN: hand_over}
+HAND_OVERS: dict[type[nn.Module], Callable[[nn.Module, nn.Module], object]] = {
+    FCN: hand_over,
+    DilatedNet: plug_in,
+}
 """Class to (trained, new): both of the class, of which the new one has layers that the trained one
 lacks. It copies in place what has its place in the new one; `--start` uses it."""
 
