@@ -96,6 +96,26 @@ def test_a_rule_hands_weights_over_and_the_rest_is_named(first, monkeypatch):
         start_from(Longer(), first)
 
 
+def test_fcn_hands_over_from_32s_to_8s_and_starts_where_it_ended(tmp_path, capsys):
+    data = make_folder(tmp_path / "data", size=(32, 40))
+    coarse, fine = tmp_path / "coarse", tmp_path / "fine"
+    assert call(capsys, *train_words(data, coarse, "--model", "fcn32s-light"))[0] == 0
+    words = ["--model", "fcn8s-light", "--start", coarse, "--lr", 1e-12, "--weight-decay", 0]
+    code, told, err = call(capsys, *train_words(data, fine, *words))
+    assert code == 0, err
+    assert "as built: skips.16.weight, skips.16.bias, skips.8.weight, skips.8.bias" in told
+    step = best(coarse / "checkpoints").path.name
+    given = load_file(coarse / "checkpoints" / step / "weights.safetensors")
+    found = load_file(fine / "checkpoints" / "step-000006" / "weights.safetensors")
+    learned = [name for name in given if name.endswith((".weight", ".bias"))]
+    for name in learned:
+        torch.testing.assert_close(found[name], given[name], atol=1e-9, rtol=0)
+    code, _, err = call(
+        capsys, *train_words(data, tmp_path / "x", "--model", "fcn32s-light", "--start", fine)
+    )
+    assert (code, "hand over from fewer skips to more" in err) == (2, True)
+
+
 def test_a_file_of_weights_can_be_given_and_what_does_not_fit_is_told(first, tmp_path, capsys):
     file = best(first / "checkpoints").path / "weights.safetensors"
     assert start_from(models.build("full-resolution", 2, 5), file)["new"] == []

@@ -112,8 +112,9 @@ def run(args: argparse.Namespace) -> int:
     with _alone(args.out), deadline.signals():
         suite.go()
     print(suite_table.table(jobs, suite.states()))
-    for label in place.others():
-        print(f"{label}.json is of no run asked for here, and stays as it is")
+    others = [label for label in place.records() if label not in place.jobs]
+    if others:
+        print(f"also in {args.out}, and left as they are: {', '.join(others)}")
     if deadline.signal is not None:
         return INTERRUPTED
     return 1 if suite.failures else 0

@@ -134,11 +134,8 @@ class Suite:
 
     def _check_identity(self, identity: dict) -> None:
         """Refuse to put runs on different images of one name into one table."""
-        for label, job in self.place.jobs.items():
-            state = self.place.state(job)
-            if state.word != DONE:
-                continue
-            before = state.found["data"]
+        for label, made in self.place.records().items():
+            before = made["data"]
             same_kind = all(before[key] == identity[key] for key in ("name", "size"))
             if same_kind and before != identity:
                 raise UsageError(

@@ -168,10 +168,10 @@ class Place:
         """Remove the folder of a run in hand: it is recorded, or it starts over."""
         shutil.rmtree(self.run(label), ignore_errors=True)
 
-    def others(self) -> list[str]:
-        """Records in the folder that no job of the list has written."""
-        found = sorted(p.stem for p in self.out.glob("*-s*.json") if re.search(r"-s\d+$", p.stem))
-        return [label for label in found if label not in self.jobs]
+    def records(self) -> dict[str, dict]:
+        """Every record in the folder by its label, of the jobs and of others."""
+        labels = sorted(p.stem for p in self.out.glob("*.json") if re.search(r"-s\d+$", p.stem))
+        return {label: read(self.record(label)) for label in labels}
 
     def _run_changes(self, job: Job) -> list[str]:
         saved = saved_config(self.run(job.label))
