@@ -204,13 +204,18 @@ def deconvnet_vgg16(num_classes: int, weights: WeightsEnum | None = None) -> Dec
     return DeconvNet(vgg16_stages(weights), bridge, decoder, nn.Conv2d(64, num_classes, 1), grid=7)
 
 
-LIGHT = (8, 16, 32, 64, 96)
+LIGHT = (16, 32, 64, 96)
+
+
+def light_depths(widths: Sequence[int]) -> list[int]:
+    """Convolutions of each stage as in VGG11: one in the two finest stages, two below."""
+    return [1 if level < 2 else 2 for level in range(len(widths))]
 
 
 def light_encoder(widths: Sequence[int] = LIGHT) -> list[nn.Sequential]:
-    """Two 3x3 convolutions for each width: VGG's form, small enough for a CPU."""
-    pairs = zip((3, *widths[:-1]), widths, strict=True)
-    return [conv_stage((before, after, after)) for before, after in pairs]
+    """VGG11's form, narrow enough for a CPU: stages of 3x3 convolutions, fine to coarse."""
+    stages = zip((3, *widths[:-1]), widths, light_depths(widths), strict=True)
+    return [conv_stage((before, *[after] * depth)) for before, after, depth in stages]
 
 
 def light_bridge(width: int) -> nn.Sequential:
@@ -221,7 +226,7 @@ def light_bridge(width: int) -> nn.Sequential:
 def deconvnet_light(
     num_classes: int, widths: Sequence[int] = LIGHT, unpool: Unpool = max_unpool
 ) -> DeconvNet:
-    """DeconvNet for a CPU: two convolutions a stage, narrow, a small bridge.
+    """DeconvNet for a CPU: VGG11's form and its mirror image, narrow, with a small bridge.
 
     Args:
         num_classes: K.
@@ -229,8 +234,8 @@ def deconvnet_light(
         unpool: how values are placed.
     """
     encoder, bridge = light_encoder(widths), light_bridge(widths[-1])  # drawn first
-    finer = zip(widths, (widths[0], *widths[:-1]), strict=True)
-    decoder = [deconv_stage((width, width, after)) for width, after in finer][::-1]
+    stages = zip(widths, (widths[0], *widths[:-1]), light_depths(widths), strict=True)
+    decoder = [deconv_stage((*[width] * depth, after)) for width, after, depth in stages][::-1]
     return DeconvNet(encoder, bridge, decoder, nn.Conv2d(widths[0], num_classes, 1), unpool)
 
 

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from segcourse.deconvnet import LIGHT, DeconvNet, conv_stage, light_encoder, vgg16_stages
+from segcourse.deconvnet import (
+    LIGHT,
+    DeconvNet,
+    conv_stage,
+    light_depths,
+    light_encoder,
+    vgg16_stages,
+)
 
 
 def segnet_vgg16(num_classes: int, weights: WeightsEnum | None = None) -> DeconvNet:
@@ -32,15 +39,15 @@ def segnet_vgg16(num_classes: int, weights: WeightsEnum | None = None) -> Deconv
 
 
 def segnet_light(num_classes: int, widths: Sequence[int] = LIGHT) -> DeconvNet:
-    """SegNet for a CPU: two convolutions a stage, and the last of all gives the scores.
+    """SegNet for a CPU: the light DeconvNet's form; the last convolution gives the scores.
 
     Args:
         num_classes: K.
         widths: channels of each stage, fine to coarse.
     """
     encoder = light_encoder(widths)  # drawn first: as in `deconvnet_light`
-    finer = zip(widths[1:], widths[:-1], strict=True)
-    decoder = [conv_stage((width, width, after)) for width, after in finer][::-1]
-    decoder.append(conv_stage((widths[0], widths[0])))
+    stages = zip(widths[1:], widths[:-1], light_depths(widths)[1:], strict=True)
+    decoder = [conv_stage((*[width] * depth, after)) for width, after, depth in stages][::-1]
+    decoder.append(nn.Identity())  # the finest stage has one convolution: the scores
     score = nn.Conv2d(widths[0], num_classes, 3, padding=1)
     return DeconvNet(encoder, nn.Identity(), decoder, score)

@@ -600,3 +600,16 @@ def test_four_tasks_box_what_is_seen_and_name_every_object():
     assert frames == [(2.5, 1.5, 6, 6), (4.5, 5.5, 13, 6)]
     assert [text.get_text() for text in masks.texts] == ["1", "2"]
     assert pixels.get_title(loc="left") == "Semantic segmentation"
+
+
+def test_the_mirror_diagram_repeats_the_stages_and_joins_each_with_its_image():
+    ax = plotting.mirror_diagram([32, 16], [8, 24], [(4, 96)]).axes[0]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[::2] == ["8", "24", "96", "24", "8"]
+    assert texts[1::2] == ["32", "16", "4", "16", "32"]
+    for i, line in enumerate(ax.lines):
+        assert sum(line.get_xdata()) == pytest.approx(4)  # mirrored about the middle bar
+        assert line.get_ydata()[0] == pytest.approx(ax.patches[i].get_height() / 2)
+    assert len(ax.lines) == 2
+    with pytest.raises(ValueError, match="2 sides and 1 channels"):
+        plotting.mirror_diagram([32, 16], [8])

@@ -46,8 +46,8 @@ def test_the_light_one_does_the_same_with_less_and_costs_less_than_the_light_dec
     assert cost.parameters(segnet) < cost.parameters(deconvnet)
     assert cost.multiply_adds(segnet, (128, 128)) < cost.multiply_adds(deconvnet, (128, 128))
     kinds = [type(layer) for layer in segnet.modules()]
-    assert kinds.count(nn.Conv2d) == 20
-    assert kinds.count(nn.BatchNorm2d) == 19  # none after the scores
+    assert kinds.count(nn.Conv2d) == 12  # six down, six up
+    assert kinds.count(nn.BatchNorm2d) == 11  # none after the scores
 
 
 def test_its_logits_depend_on_the_switches():

@@ -47,6 +47,7 @@ _DRAWING = {
     "charts": ("bars", "confusion_heat_map", "curves"),
     "grids": ("convolution_figure", "grid_row", "matrix_grid"),
     "tasks": ("paint_objects",),
+    "mirror": ("mirror_diagram",),
     "stamps": ("overlap_figure", "stamp_figure"),
     "ushape": ("u_diagram",),
 }
@@ -75,6 +76,7 @@ __all__ = [
     "heat_map",
     "magnify",
     "matrix_grid",
+    "mirror_diagram",
     "mistakes",
     "outline",
     "overlap_figure",
