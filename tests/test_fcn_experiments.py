@@ -4,8 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segcourse.receptive_field import Field, receptive_field
 
@@ -26,6 +28,14 @@ def field(monkeypatch):
     import fcn_field
 
     return fcn_field
+
+
+@pytest.fixture
+def maps(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import fcn_maps
+
+    return fcn_maps
 
 
 def run(script, out, monkeypatch) -> dict:
@@ -95,3 +105,31 @@ def test_the_networks_of_the_field_differ_in_depth_alone(field):
         shallow = field.build(2, seed=0).backbone.stages.state_dict()
         deep = model.backbone.stages.state_dict()
         assert all(torch.equal(deep[name], value) for name, value in shallow.items())
+
+
+def test_the_maps_are_those_of_the_networks_in_the_record(maps, skips):
+    """Seed 0 of both scripts ends with the same weights, so with the same scores."""
+    from shared.dense_on_scenes import scores
+
+    budget = maps.Budget(8, 2, 3, 2)
+    state = torch.get_rng_state()
+    try:
+        rows, _ = skips.chains(0, budget)
+        strip = maps.strip(budget)
+    finally:
+        torch.set_rng_state(state)
+    made = maps.scenes(2, "test")
+    for row, name in zip(np.split(strip, 3), maps.SKIPS, strict=True):
+        shown = np.stack(np.split(row, maps.SHOWN, axis=1))[:2]
+        recorded = next(r for r in rows if (r["variant"], r["cycles"]) == (name, skips.CYCLES))
+        assert scores(torch.from_numpy(shown).long(), made)["miou"] == recorded["miou"]
+
+
+def test_the_picture_holds_a_row_for_each_network_as_class_indices(maps, tmp_path, monkeypatch):
+    strip = np.arange(8, dtype=np.uint8).repeat(48).reshape(24, 16)
+    monkeypatch.setattr(maps, "strip", lambda budget: strip)
+    monkeypatch.setattr(sys, "argv", ["fcn_maps.py", "--quick", "--out", str(tmp_path / "m.png")])
+    threads = torch.get_num_threads()
+    assert maps.main() == 0
+    torch.set_num_threads(threads)
+    assert (np.asarray(Image.open(tmp_path / "m.png")) == strip).all()
