@@ -126,18 +126,3 @@ def grid_energy(x: Tensor, stride: int) -> Tensor:
     # Rounding alone makes a constant map vary a little.
     level = torch.finfo(x.dtype).eps * x[..., :H, :W].abs().amax((-2, -1))
     return torch.where(total > (8 * level) ** 2, share.clamp(max=1), torch.zeros_like(share))
-
-
-def spectrum(x: Tensor) -> Tensor:
-    """How much of a map's variance lies at each frequency, rows by columns.
-
-    Args:
-        x: (H, W) float.
-
-    Returns:
-        (H, W) that sums to 1, the frequency 0 in the middle, at H // 2, W // 2. The mean is left
-        out.
-    """
-    power = torch.fft.fft2(x - x.mean()).abs().square()
-    power[0, 0] = 0
-    return torch.fft.fftshift(power / power.sum().clamp(min=torch.finfo(x.dtype).tiny))

@@ -98,3 +98,37 @@ def test_the_dense_pass_wins_by_what_the_page_says():
     assert rows[-1]["window"] == 31
     assert rows[-1]["measured"] > 100
     assert all(row["measured"] > row["predicted"] for row in rows), "often more than the count"
+
+
+def test_the_grid_is_weakened_by_training_and_never_removed_as_the_page_says():
+    record = results.read("upsampling/checkerboard")
+    config, metrics = record["config"], record["metrics"]
+    text = prose("upsampling")
+    assert "has five seeds and 3000 steps" in text
+    assert (config["seeds"], config["steps"][-1]) == (5, 3000)
+    runs = {row["layer"]: row["runs"] for row in metrics["layers"]}
+
+    def grid(layer, step, key="flat_grid_grey_levels"):
+        at = config["steps"].index(step)
+        return [run["steps"][at][key] for run in runs[layer]]
+
+    def average(layer, step, key="flat_grid_grey_levels"):
+        return sum(grid(layer, step, key)) / config["seeds"]
+
+    three, four, two = (f"kernel {k}, stride 2" for k in (3, 4, 2))
+    even, resize = "kernel 2, even start", "resize-convolution"
+    assert all(min(grid(layer, 0)) > 3 for layer in (three, four, two)), "untrained, every one"
+    assert average(two, 0) > 1.5 * max(average(three, 0), average(four, 0)), "the strongest"
+    for layer in (three, four, two):
+        assert average(layer, 100) > average(layer, 0) > average(layer, 3000), "grows, then falls"
+        assert abs(average(layer, 3000) / average(layer, 1000) - 1) < 0.05, "hardly changes"
+    for layer in (three, four, two, even):
+        assert 1 < min(grid(layer, 3000)) <= max(grid(layer, 3000)) < 6, "a few grey levels"
+    assert average(four, 3000) < average(three, 3000) < average(two, 3000)
+    assert max(grid(even, 0)) < 1e-4, "begins without a grid"
+    assert max(max(grid(resize, step)) for step in config["steps"]) < 1e-3
+    error = {layer: average(layer, 3000, "rmse_grey_levels") for layer in runs}
+    assert {layer for layer in runs if error[layer] < error[resize]} == {four}
+    own = metrics["grid_energy_of_the_scenes"]
+    assert all(0.5 < average(layer, 3000, "grid_energy") / own < 2 for layer in runs), "of the size"
+    assert all(15 < value < 17 for value in error.values()), "an error of fifteen"

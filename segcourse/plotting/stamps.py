@@ -84,7 +84,7 @@ def overlap_figure(counts: object, title: str = "") -> HouseFigure:
     values = as_array(counts)
     H, W = values.shape
     top = max(int(values.max()), 1)
-    figure, ((ax,),) = subplots(size=(4.6, 4.6 * H / W + 0.4))
+    figure, ((ax,),) = subplots(size=(0.2 + 0.45 * W, 0.2 + 0.45 * H + (0.4 if title else 0)))
     ax.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=1.15 * top)
     for (r, c), value in np.ndenumerate(values):
         colour = np.array(SEQUENTIAL(value / (1.15 * top))[:3]) * 255
@@ -96,5 +96,6 @@ def overlap_figure(counts: object, title: str = "") -> HouseFigure:
     ax.set_axisbelow(False)
     for spine in ax.spines.values():
         spine.set(visible=True, edgecolor=INK)
-    ax.set_title(title)
+    if title:
+        ax.set_title(title)
     return figure
