@@ -151,8 +151,8 @@ class UNet(nn.Module):
             if n not in (near := nearest_legal(n, self.depth)):
                 sizes = " or ".join(str(size) for size in near)
                 raise ValueError(
-                    f"the image is {n} px {axis}, and without padding a U-Net of depth "
-                    f"{self.depth} has whole sizes on every level only for some: use {sizes}"
+                    f"the image is {n} px {axis}, which an unpadded U-Net of depth {self.depth} "
+                    f"cannot halve evenly on every level: use {sizes}"
                 )
 
 

@@ -108,6 +108,25 @@ def test_the_way_down_ends_at_the_first_map_that_cannot_be_halved(depth, size, p
         assert [(level.entered, level.encoded) for level in found] == down
 
 
+def test_from_depth_3_on_no_output_is_a_multiple_of_the_stride():
+    """Tiles of full outputs side by side, 388 apart, begin where the pools pair other pixels."""
+    for depth, left_over in ((1, 0), (2, 0), (3, 4), (4, 4)):
+        legal = {nearest_legal(size, depth)[-1] for size in range(600)}
+        assert {levels(size, depth).output % 2**depth for size in legal} == {left_over}
+
+
+@torch.no_grad()
+def test_unpadded_windows_agree_where_they_are_a_multiple_of_the_stride_apart():
+    net = small(depth=3, padding=0)
+    size = nearest_legal(130, 3)[-1]
+    x = image((size + 8, size))
+    first = net(x[..., :size, :])
+    agree = first[..., 8:, :] - net(x[..., 8:, :])[..., :-8, :]
+    assert agree.abs().max() < 1e-12
+    four = first[..., 4:, :] - net(x[..., 4:-4, :])[..., :-4, :]
+    assert four.abs().max() > 1e-3
+
+
 def test_legal_sizes_go_in_steps_of_two_to_the_depth():
     assert smallest_legal(4) == 188
     assert nearest_legal(200) == (188, 204)

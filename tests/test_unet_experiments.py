@@ -77,6 +77,31 @@ def test_a_probe_of_the_finest_level_sees_five_pixels(skips):
     assert changed.amax(0).tolist() == [10, 13]
 
 
+def test_near_and_far_count_the_pair_as_one_and_leave_bars_out_of_the_far(skips):
+    made = skips.scenes(4, "test")
+    labels = torch.stack([one.labels for one in made])
+    swapped = labels.clone()
+    swapped[labels == skips.POND], swapped[labels == skips.PLAZA] = skips.PLAZA, skips.POND
+    guess = swapped.where(swapped < skips.K, 0)
+    assert set(skips.near_and_far(guess, labels).values()) == {1.0}
+    # One far pixel that is called bar costs its own class a pixel, and makes no class of bars.
+    bar = skips.SCENES.names.index("bar")
+    far = ~skips.trimap(labels, skips.INTERIOR) & (labels == 0)
+    guess[tuple(far.nonzero()[0])] = bar
+    found = skips.near_and_far(guess, labels)
+    assert 0.99 < found["far_iou"] < 1
+    assert found["near_1px_iou"] == 1.0
+
+
+def test_errors_at_outlines_are_seen_near_and_not_far(skips):
+    labels = torch.stack([one.labels for one in skips.scenes(4, "test")])
+    band = skips.trimap(labels, 2)
+    guess = labels.where(~band, (labels + 1) % 5).where(labels < skips.K, 0)
+    found = skips.near_and_far(guess, labels)
+    assert found["far_iou"] == 1.0
+    assert found["near_2px_iou"] < found["near_3px_iou"] < found["near_5px_iou"] < 1
+
+
 def test_a_quick_run_writes_record_and_picture(tmp_path):
     out = tmp_path / "skips.json"
     command = [sys.executable, "experiments/unet_skips.py", "--quick", "--seeds", "1"]

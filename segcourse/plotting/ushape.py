@@ -39,8 +39,8 @@ def u_diagram(
             "of 1 to 4, which is what fits the drawing"
         )
     room = (levels or depth + 1) * 4
-    figure, ((ax,),) = subplots(size=(7.0, 0.4 + 0.245 * room))
-    ax.set(xlim=(0, 30), ylim=(-room + 0.5, 2), title=title)
+    figure, ((ax,),) = subplots(size=(7.0, 0.245 * room + (0.3 if title else 0.0)))
+    ax.set(xlim=(0, 30), ylim=(-room + 2.4, 1.6), title=title)
     ax.set_axis_off()
     broken = len(rows) <= depth
     for i, (entered, encoded, enlarged, crop, decoded) in enumerate(rows):
