@@ -553,6 +553,13 @@ def test_a_dry_run_estimates_from_the_records_and_writes_nothing(alone, tmp_path
     assert "about 10 minutes are left on cpu; minutes are scaled from the records" in told
 
 
+def test_the_plan_counts_every_network_of_the_list(tmp_path, capsys):
+    code, told, _ = run(capsys, tmp_path / "out", "--dry-run", toy=False)
+    assert code == 0
+    for entry in suite_runs.RUNS:
+        assert re.search(rf"^{entry.name}-s0 +no data +[\d,]+\.\d\d", told, re.M), entry.name
+
+
 def test_the_work_of_a_run_is_three_forward_passes_a_step():
     (job,) = jobs_of((Entry("x", SHORT + "--crop 16 24"),), (0,))
     per_pixel = 9 * (3 * 32 + 32 * 32 + 32 * 64 + 64 * 64) + 64 * 8

@@ -52,6 +52,8 @@ ISBI = (
 
 # VGG16 and AlexNet have no batch norm, and are given a lower learning rate.
 RUNS = (
+    # A step shows 1,024 windows of 31x31 pixels, about as many pixels as 6 images.
+    Entry("patch", CAMVID + "--model patch --batch 1024 --lr 0.003"),
     Entry("fcn8s-vgg16", WHOLE_IMAGES + "--model fcn8s-vgg16 --lr 0.0001"),
     Entry("fcn32s-vgg16", WHOLE_IMAGES + "--model fcn32s-vgg16 --lr 0.0001"),
     Entry("fcn16s-vgg16", WHOLE_IMAGES + "--model fcn16s-vgg16 --lr 0.0001"),
@@ -69,8 +71,6 @@ RUNS = (
         WHOLE_IMAGES + "--model dilated-context-vgg16 --lr 0.0001",
         start="dilated-vgg16",
     ),
-    # A step shows 1,024 windows of 31x31 pixels, about as many pixels as 6 images.
-    Entry("patch", CAMVID + "--model patch --batch 1024 --lr 0.003"),
     Entry("fcn-googlenet", WHOLE_IMAGES + "--model fcn-googlenet --lr 0.001"),
     Entry("fcn-alexnet", WHOLE_IMAGES + "--model fcn-alexnet --lr 0.0001"),
     Entry("fcn32s-light", WHOLE_IMAGES + "--model fcn32s-light --lr 0.003"),
