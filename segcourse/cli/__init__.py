@@ -56,6 +56,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         default = action.default
+        if default == ():
+            return action.help
         if isinstance(default, tuple):
             return f"{action.help} (default: {' '.join(map(str, default))})"
         if default is None or default is False or default == "" or not action.option_strings:

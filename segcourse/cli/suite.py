@@ -45,7 +45,7 @@ what is in --out:
 
 A record is kept as long as the list has its run with the same configuration. Where the list has
 another one now, the record is moved to superseded/ and the run is made again.
-The exit code is 1 where a run failed in this call."""
+The exit code is 1 where a run failed in this call, and 130 where a signal stopped it."""
 
 INTERRUPTED = 130
 
