@@ -20,7 +20,7 @@ def to_bytes(tensors: dict[str, Tensor]) -> bytes:
     # and loading writes the same values twice. It also wants standard memory order.
     return safetensors.torch.save(
         {
-            name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+            name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
             for name, t in tensors.items()
         }
     )
