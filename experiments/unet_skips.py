@@ -149,14 +149,14 @@ def main() -> int:
     """Train and evaluate each network, print a row for each, write the record and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each network")
-    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps of each run")
+    parser.add_argument("--steps", type=int, default=1200, help="optimizer steps of each run")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its numbers say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/unet/skips.json"), help="record")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
-    budget = Budget(steps=args.steps, test_scenes=60)
+    budget = Budget(steps=args.steps, test_scenes=60, crop=64)
     budget = budget.quick() if args.quick else budget
     found: dict[str, dict] = {name: {"runs": []} for name in NETWORKS}
     levels: dict[str, list] = {str(level): [] for level in range(DEPTH + 1)}
