@@ -117,6 +117,26 @@ def front_end_light(
     return dilate(he_initialise(layers, keep=score), output_stride)
 
 
+def rate_stack(num_classes: int, rates: Sequence[int], width: int = 24) -> DilatedNet:
+    """One strided layer and a stack of 3x3 convolutions: the rates set the field, nothing else.
+
+    Parameters and multiply-adds do not depend on the rates. A score sees 3 + 4 sum(rates) pixels.
+
+    Args:
+        num_classes: K.
+        rates: of the layers after the strided one, in order.
+        width: channels of every layer.
+    """
+    layers, before = [], 3
+    for rate, stride in ((1, 2), *((rate, 1) for rate in rates)):
+        conv = nn.Conv2d(before, width, 3, stride, padding=rate, dilation=rate, bias=False)
+        layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
+        before = width
+    score = small_scores(width, num_classes)
+    front_end = he_initialise(nn.Sequential(*layers, score), keep=score)
+    return DilatedNet(front_end, num_classes)
+
+
 def small_scores(in_channels: int, num_classes: int) -> nn.Conv2d:
     """A 1x1 score layer that starts near zero, not at zero.
 

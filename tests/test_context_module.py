@@ -11,7 +11,7 @@ from segcourse.context_module import (
     identity_kernel,
     initialise_identity,
 )
-from segcourse.cost import parameters
+from segcourse.cost import multiply_adds, parameters
 from segcourse.dilate import dilate
 from segcourse.dilated_networks import (
     DilatedNet,
@@ -22,6 +22,7 @@ from segcourse.dilated_networks import (
     front_end_light,
     front_end_vgg16,
     plug_in,
+    rate_stack,
 )
 from segcourse.errors import UsageError
 from segcourse.receptive_field import layer_fields, receptive_field
@@ -109,6 +110,15 @@ def test_logits_have_the_images_size(build, size, seeded):
 def test_large_networks_meet_the_contract_too(build):
     with torch.device("meta"):
         assert build(5)(torch.rand(1, 3, 45, 60)).shape == (1, 5, 45, 60)
+
+
+def test_rates_change_the_field_of_a_stack_and_nothing_else(seeded):
+    costs = set()
+    for rates in ((1, 1, 1), (2, 2, 2), (1, 2, 5)):
+        net = rate_stack(4, rates, width=8)
+        assert receptive_field(net.front_end).size == 3 + 4 * sum(rates)
+        costs.add((parameters(net), multiply_adds(net, (64, 64))))
+    assert len(costs) == 1
 
 
 def test_the_light_front_end_is_the_strided_network(seeded):

@@ -1,0 +1,96 @@
+"""Kernels with holes: their taps on a picture, and which cells a stack of them reads.
+
+Every figure of a series has one size, so that a slider does not make the page jump. The numbers
+are given: what computes them is tested in `tests/test_gridding.py`.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from segcourse.plotting.colors import GREY, INK, PALE, WARM, text_on
+from segcourse.plotting.figures import SEQUENTIAL, SIGNED, WIDTH, HouseFigure, styled, subplots
+from segcourse.plotting.pictures import bare, show_image
+from segcourse.plotting.pixels import as_array
+
+
+@styled
+def taps_figure(
+    image: object, response: object, at: tuple[int, int], kernel_size: int, dilation: int
+) -> HouseFigure:
+    """A picture with the taps of one kernel on it, and the response of this kernel everywhere.
+
+    Args:
+        image: uint8, (3, H, W) or (H, W, 3).
+        response: (H, W) numbers; white is zero, teal positive, warm negative.
+        at: (row, col) of the output that is traced back, a pixel of the picture.
+        kernel_size: k, odd.
+        dilation: pixels from tap to tap.
+
+    Raises:
+        TypeError, ValueError: see `show_image`; taps outside the picture.
+    """
+    values = as_array(response).astype(np.float64)
+    H, W = values.shape
+    steps = (np.arange(kernel_size) - kernel_size // 2) * dilation
+    rows, cols = np.meshgrid(at[0] + steps, at[1] + steps, indexing="ij")
+    if rows.min() < 0 or cols.min() < 0 or rows.max() >= H or cols.max() >= W:
+        raise ValueError(
+            f"taps at rate {dilation} around {at} leave a picture of {H} x {W}: move the centre or "
+            "lower the rate"
+        )
+    figure, grid = subplots(1, 2, size=(WIDTH, WIDTH / 2 * H / W + 0.4))
+    side = kernel_size + (kernel_size - 1) * (dilation - 1)
+    show_image(grid[0, 0], image, f"{kernel_size * kernel_size} taps in {side} × {side} pixels")
+    corner = (cols.min() - 0.5, rows.min() - 0.5)
+    for color, line in (("white", 4.5), (WARM, 2)):
+        grid[0, 0].add_patch(Rectangle(corner, side, side, fill=False, ec=color, lw=line))
+    grid[0, 0].plot(cols, rows, "o", color=WARM, markersize=6, mec="white", mew=1.2)
+    largest = float(np.abs(values).max()) or 1.0
+    grid[0, 1].imshow(values, cmap=SIGNED, vmin=-largest, vmax=largest)
+    grid[0, 1].plot(at[1], at[0], "o", color=INK, markersize=6, mec="white", mew=1.2)
+    bare(grid[0, 1], f"output at rate {dilation}")
+    return figure
+
+
+@styled
+def coverage_grid(ax: Axes, counts: object, title: str = "", room: int = 0) -> Axes:
+    """Paths from one output to each input cell: a colour for their number, hatched where none.
+
+    Args:
+        ax: where to draw.
+        counts: (S, S) integers of 0 or more.
+        title: one line above.
+        room: cells a side of the frame, at least S; further cells stay empty.
+
+    Raises:
+        ValueError: counts that are not square, or larger than their room.
+    """
+    cells = as_array(counts)
+    side = max(room, len(cells))
+    if cells.ndim != 2 or cells.shape[0] != cells.shape[1] or (room and len(cells) > room):
+        raise ValueError(f"counts of shape {cells.shape} do not fit a square of {room or 'any'}")
+    before = (side - len(cells)) / 2
+    edges = (before - 0.5, before + len(cells) - 0.5)
+    shown = np.sqrt(cells / cells.max())  # few paths in the corners, many in the middle
+    ax.imshow(shown, cmap=SEQUENTIAL, vmin=0, vmax=1.1, extent=(*edges, edges[1], edges[0]))
+    ax.set_facecolor(PALE)
+    for row, col in np.argwhere(cells == 0):
+        corner = (before + col - 0.5, before + row - 0.5)
+        ax.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", ec=WARM, lw=0))
+    if side <= 17:
+        for (row, col), value in np.ndenumerate(cells):
+            if value:
+                tint = np.array(SEQUENTIAL(shown[row, col] / 1.1)[:3]) * 255
+                where = before + col, before + row
+                ax.text(
+                    *where, str(value), ha="center", va="center", fontsize=9, color=text_on(tint)
+                )
+    ax.add_patch(
+        Rectangle((edges[0], edges[0]), len(cells), len(cells), fill=False, ec=INK, lw=1.5)
+    )
+    ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), aspect="equal")
+    bare(ax, title)
+    for spine in ax.spines.values():
+        spine.set(visible=True, edgecolor=GREY)
+    return ax
