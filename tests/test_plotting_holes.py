@@ -22,8 +22,11 @@ def test_every_cell_that_is_not_read_is_hatched_and_no_other():
     _, ((ax,),) = plotting.subplots()
     counts = coverage((2, 2))
     plotting.coverage_grid(ax, counts, room=13)
-    hatched = [patch for patch in ax.patches if patch.get_hatch()]
-    assert len(hatched) == (counts == 0).sum()
+    (behind,) = [patch for patch in ax.patches if patch.get_hatch()]
+    (image,) = ax.images
+    assert behind.get_zorder() < image.get_zorder()
+    assert behind.get_width() == behind.get_height() == len(counts)
+    assert (image.get_array().mask == (counts == 0).numpy()).all()
     assert ax.get_xlim() == (-0.5, 12.5)
     with pytest.raises(ValueError, match="do not fit"):
         plotting.coverage_grid(ax, counts, room=5)
