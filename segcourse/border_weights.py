@@ -1,6 +1,6 @@
 """Pixels between two cells that touch weigh most: U-Net's border weight map (book/unet.ipynb).
 
-A gap of one pixel is a thousandth of the image and all that keeps two cells apart. Ronneberger et
+A gap one pixel wide is few of the pixels, and all that keeps two cells apart. Ronneberger et
 al. 2015, equation 2: w(x) = w_c(x) + w0 exp(-(d1 + d2)^2 / (2 sigma^2)), with the distances d1 and
 d2 to the nearest and the second nearest cell. Both distances are exact, for any number of cells.
 """
