@@ -41,7 +41,7 @@ def head_of_one_rate(rate: int, width: int = WIDTH) -> Callable[[], nn.Module]:
 HEADS: dict[str, Callable[[], nn.Module]] = {
     **{f"rate_{rate}": head_of_one_rate(rate) for rate in (1, 3, 6, 9, 12)},
     # As many parameters as four branches have, in one.
-    "rate_6_wide": head_of_one_rate(6, 118),
+    "rate_6_wide": head_of_one_rate(6, 158),
     "aspp_s": lambda: ASPP(WIDTHS[-1], K, RATES_S, WIDTH, DROPOUT),
     "aspp_l": lambda: ASPP(WIDTHS[-1], K, RATES_L, WIDTH, DROPOUT),
     "v3": lambda: ASPPv3(WIDTHS[-1], K, (3, 6, 9), WIDTH, DROPOUT),

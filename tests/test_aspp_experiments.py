@@ -1,4 +1,4 @@
-"""The ASPP experiment: heads compared at the same backbone weights, and a record of what it says."""
+"""The ASPP experiment: heads on the same backbone weights, and a record of what it says."""
 
 import json
 import subprocess
@@ -44,6 +44,6 @@ def test_a_quick_run_records_the_branches_of_the_pyramid_alone(tmp_path):
     made = json.loads((tmp_path / "r.json").read_text())
     head = made["metrics"]["heads"]["aspp_l"]
     (alone,) = head["branches_alone"]
-    assert list(alone) == ["3", "6", "9", "12"]
+    assert set(alone) == {"3", "6", "9", "12"}
     assert made["config"]["quick"] is True
     assert len(head["runs"][0]["iou_by_size"]) == 4
