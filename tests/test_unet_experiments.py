@@ -21,42 +21,34 @@ def skips(monkeypatch):
     return unet_skips
 
 
-def build(skips, name, seed):
+def build(skips, seed):
     with torch.random.fork_rng():
-        return skips.build(name, seed).eval()
-
-
-def test_networks_of_one_seed_differ_in_their_switches_alone(skips):
-    first, *others = (
-        build(skips, name, 3) for name in ("all", "without_0", "without_1", "without_2", "none")
-    )
-    assert [net.skips for net in (first, *others)] == [
-        (True, True, True),
-        (False, True, True),
-        (True, False, True),
-        (True, True, False),
-        (False, False, False),
-    ]
-    for net in others:
-        for one, other in zip(first.parameters(), net.parameters(), strict=True):
-            assert torch.equal(one, other)
-    again = build(skips, "all", 4)
-    assert not torch.equal(first.score.weight, again.score.weight)
+        return skips.build(seed).eval()
 
 
 @torch.no_grad()
-def test_the_sum_adds_what_the_others_join(skips):
-    net = build(skips, "sum", 0)
-    joined = build(skips, "all", 0)
-    assert sum(p.numel() for p in net.parameters()) < sum(p.numel() for p in joined.parameters())
-    assert [m for m in net.decoder.modules() if isinstance(m, skips.Halves)]
-    assert not [m for m in net.encoder.modules() if isinstance(m, skips.Halves)]
-    x = torch.randn(2, 6, 4, 4, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(skips.Halves()(x), x[:, :3] + x[:, 3:])
+def test_copies_differ_in_their_switches_alone_and_leave_the_trunk_as_it_was(skips):
+    trunk = build(skips, 3)
+    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    before = trunk(x)
+    for name, switches in skips.SWITCHES.items():
+        net = skips.switched(trunk, switches)
+        assert net.skips == switches
+        for one, other in zip(trunk.parameters(), net.parameters(), strict=True):
+            assert torch.equal(one, other)
+            assert one.data_ptr() != other.data_ptr()
+        assert torch.equal(net(x), before) == (name == "all")
+    assert torch.equal(trunk(x), before)
+
+
+def test_each_skip_is_taken_out_once_and_all_of_them_once(skips):
+    off = [tuple(not on for on in switches) for switches in skips.SWITCHES.values()]
+    each = [tuple(i == level for i in range(3)) for level in range(3)]
+    assert off == [(False,) * 3, *each, (True,) * 3]
 
 
 def test_a_probe_trains_its_own_weights_and_leaves_the_encoder_alone(skips):
-    net = build(skips, "all", 0)
+    net = build(skips, 0)
     before = [p.clone() for p in net.parameters()]
     probe = skips.Probe(net, 1)
     assert {name.split(".")[0] for name, _ in probe.named_parameters()} == {"norm", "score"}
@@ -68,7 +60,7 @@ def test_a_probe_trains_its_own_weights_and_leaves_the_encoder_alone(skips):
 @torch.no_grad()
 def test_a_probe_of_the_finest_level_sees_five_pixels(skips):
     """Two 3x3 convolutions: a change three pixels away cannot be seen."""
-    probe = skips.Probe(build(skips, "all", 0), 0).eval()
+    probe = skips.Probe(build(skips, 0), 0).eval()
     x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     other = x.clone()
     other[..., 8, 11] += 10
@@ -111,8 +103,7 @@ def test_a_quick_run_writes_record_and_picture(tmp_path):
     names, shown = config["picture"]["columns"], config["picture"]["test_scenes"]
     assert set(names) == set(metrics["networks"])
     assert set(metrics["levels_alone"]) == {"0", "1", "2", "3"}
-    counts = {row["parameters"] for name, row in metrics["networks"].items() if name != "sum"}
-    assert len(counts) == 1
+    assert {len(row["runs"]) for row in metrics["networks"].values()} == {1}
     with Image.open(tmp_path / "skips.png") as picture:
         maps = np.asarray(picture)
     assert maps.shape == (128 * len(shown), 128 * len(names))
