@@ -60,7 +60,7 @@ def main() -> int:
     """Train and evaluate each network, print a row for each and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each network")
-    parser.add_argument("--steps", type=int, default=1600, help="optimizer steps of each run")
+    parser.add_argument("--steps", type=int, default=800, help="optimizer steps of each run")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its numbers say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/fcn/field.json"), help="record")
