@@ -90,7 +90,12 @@ def test_the_deadline_leaves_time_for_the_next_steps_and_a_checkpoint():
         answers.append((clock.now, deadline.stop()))
     assert next(at for at, stops in answers if stops) == 500  # 100 s for the next 50 and a save
     deadline.begin()
-    assert not deadline.allows(0)
+    assert not deadline.allows(0)  # no other run is begun
+
+    clock.now = 0.0
+    deadline = Deadline(10, clock)
+    clock.now = 100
+    assert not deadline.stop()
     clock.now = 560
     deadline.begin()
     clock.now = 562

@@ -29,6 +29,7 @@ class Deadline:
         self._started = clock()
         self._seconds = None if minutes is None else 60 * minutes
         self.signal: str | None = None
+        self._over = False
         self.begin()
 
     def begin(self) -> None:
@@ -42,12 +43,11 @@ class Deadline:
         return self._seconds - (self._clock() - self._started)
 
     def allows(self, seconds: float) -> bool:
-        """Whether something that takes so long can be begun and ended in time."""
-        if self.signal is not None:
-            return False
-        if self._seconds is None:
-            return True
-        return self.left() > seconds + min(RESERVE, 0.03 * self._seconds)
+        """Whether something that takes so long can be begun and ended in time; a no is final."""
+        if self._seconds is not None:
+            reserve = min(RESERVE, 0.03 * self._seconds)
+            self._over = self._over or self.left() <= seconds + reserve
+        return not self._over and self.signal is None
 
     def stop(self) -> bool:
         """Whether to stop now, since the next question may come too late."""
