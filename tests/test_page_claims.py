@@ -123,12 +123,15 @@ def test_the_grid_is_weakened_by_training_and_never_removed_as_the_page_says():
         assert average(layer, 100) > average(layer, 0) > average(layer, 3000), "grows, then falls"
         assert abs(average(layer, 3000) / average(layer, 1000) - 1) < 0.05, "hardly changes"
     for layer in (three, four, two, even):
-        assert 1 < min(grid(layer, 3000)) <= max(grid(layer, 3000)) < 6, "a few grey levels"
+        assert 1 < min(grid(layer, 3000)) <= max(grid(layer, 3000)) < 6, "between one and six"
     assert average(four, 3000) < average(three, 3000) < average(two, 3000)
     assert max(grid(even, 0)) < 1e-4, "begins without a grid"
     assert max(max(grid(resize, step)) for step in config["steps"]) < 1e-3
     error = {layer: average(layer, 3000, "rmse_grey_levels") for layer in runs}
     assert {layer for layer in runs if error[layer] < error[resize]} == {four}
+    parameters = {row["layer"]: row["parameters"] for row in metrics["layers"]}
+    assert f"{parameters[four]} parameters against {parameters[resize]}" in text
     own = metrics["grid_energy_of_the_scenes"]
     assert all(0.5 < average(layer, 3000, "grid_energy") / own < 2 for layer in runs), "of the size"
-    assert all(15 < value < 17 for value in error.values()), "an error of fifteen"
+    assert all(15 < value < 17 for value in error.values()), "an error of sixteen"
+    assert abs((average(two, 3000) / error[two]) ** 2 * 16 - 1) < 0.2, "one sixteenth in squares"
