@@ -21,6 +21,13 @@ from segcourse.aspp import (
 )
 
 
+def positive(head):
+    """The head with weights of one sign, so that no gradient cancels and no ReLU is off."""
+    for weights in head.parameters():
+        weights.data.abs_()
+    return head.double().eval()
+
+
 def features(n=2, channels=6, size=(9, 7), seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(n, channels, *size, generator=generator, dtype=torch.float64)
@@ -92,7 +99,7 @@ def test_rates_do_not_change_the_number_of_weights():
 
 def test_a_branch_sees_as_far_as_its_rate():
     for rate in (1, 3):
-        head = large_fov(2, 3, rate, width=4).double().eval()
+        head = positive(large_fov(2, 3, rate, width=4))
         x = features(1, 2, (11, 11)).requires_grad_()
         head(x)[0, :, 5, 5].sum().backward()
         rows = x.grad.abs().sum((0, 1)).nonzero()[:, 0]
@@ -135,7 +142,7 @@ def test_image_pooling_gives_every_position_the_projected_mean():
 
 
 def test_only_image_pooling_reaches_across_a_map_larger_than_the_rates():
-    head = ASPPv3(2, 3, rates=(1, 2), width=4, dropout=0).double().eval()
+    head = positive(ASPPv3(2, 3, rates=(1, 2), width=4, dropout=0))
     x = features(1, 2, (15, 15)).requires_grad_()
     head(x)[0, :, 0, 0].sum().backward()
     assert x.grad[0, :, 14, 14].abs().sum() > 0
