@@ -99,8 +99,8 @@ def main() -> int:
     """Train and evaluate each network, print a row for each and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each network")
-    parser.add_argument("--first", type=int, default=1500, help="steps of the encoder's training")
-    parser.add_argument("--steps", type=int, default=800, help="steps of each network after that")
+    parser.add_argument("--first", type=int, default=2000, help="steps of the encoder's training")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of each network after that")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its numbers say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument(
