@@ -19,12 +19,14 @@ import time
 from pathlib import Path
 
 import torch._dynamo  # what an optimizer imports: here, and not in every fork
-import torch.utils.tensorboard  # noqa: F401
 
 from segcourse import data
 from segcourse.cli import main as segcourse
 from segcourse.cli import suite
 from segcourse.cli.suite_runs import Entry
+
+with contextlib.suppress(ImportError):  # where it is installed
+    import torch.utils.tensorboard  # noqa: F401
 
 RUN = (
     "--data scenes --height 32 --width 32 --batch 4 --crop 32 32 --scale 0.7 1.4 --lr 0.01 "
