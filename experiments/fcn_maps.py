@@ -3,9 +3,9 @@
     python experiments/fcn_maps.py
 
 Trains the networks of `fcn_skips.py` from seed 0 once more, in the same order and each for three
-cycles, and predicts the first test scenes. Writes results/fcn/maps.png: a row for each of 32s, 16s
-and 8s with its maps of test scenes 0, 1, 2 and so on, as class indices with the palette of the
-scenes; `--quick` is a smoke run.
+cycles of as many steps as in its record, and predicts the first test scenes. Writes
+results/fcn/maps.png: a row for each of 32s, 16s and 8s with its maps of test scenes 0, 1, 2 and so
+on, as class indices with the palette of the scenes; `--quick` is a smoke run.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from shared.dense_on_scenes import Budget, K, predict, scenes, tensors, train
 from segcourse.fcn import FCN
 from segcourse.fcn_networks import fcn_light
 from segcourse.labels import SCENES
+from segcourse.results import read
 
 SHOWN = 6
 """Test scenes in a row, from the first on: nobody chose them."""
@@ -55,13 +56,13 @@ def strip(budget: Budget) -> np.ndarray:
 def main() -> int:
     """Train the three networks and write the strip of maps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=400, help="optimizer steps of each cycle")
+    parser.add_argument("--steps", type=int, help="of each cycle; those of the record by default")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its maps say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/fcn/maps.png"), help="picture")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    budget = Budget(steps=args.steps)
+    budget = Budget(steps=args.steps or read("fcn/skips")["config"]["steps"])
     picture = Image.fromarray(strip(budget.quick() if args.quick else budget), mode="P")
     picture.putpalette(np.array(SCENES.palette, np.uint8).tobytes())
     args.out.parent.mkdir(parents=True, exist_ok=True)
