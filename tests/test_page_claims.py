@@ -135,3 +135,106 @@ def test_the_grid_is_weakened_by_training_and_never_removed_as_the_page_says():
     assert all(0.5 < average(layer, 3000, "grid_energy") / own < 2 for layer in runs), "of the size"
     assert all(15 < value < 17 for value in error.values()), "an error of sixteen"
     assert abs((average(two, 3000) / error[two]) ** 2 * 16 - 1) < 0.2, "one sixteenth in squares"
+
+    assert all(15 < value < 17 for value in error.values()), "an error of fifteen"
+
+
+def test_one_pass_of_alexnet_wins_by_what_the_fcn_page_says():
+    rows = results.read("fcn/fcn_vs_crops")["metrics"]
+    text = prose("fcn")
+    assert "windows of 224 pixels" in text
+    assert "as large as the field, 355 pixels" in text
+    shapes = {name: (row["window"], row["crops"]) for name, row in rows.items()}
+    assert shapes == {"padded": (224, 81), "padded once": (355, 81), "unpadded": (355, 25)}
+    fair = rows["padded once"]
+    assert fair["difference_max"] < 1e-4, "the logits are equal"
+    assert min(fair["forward"], fair["backward"]) > 7.5, "more than 5 times, with room to spare"
+    assert rows["padded"]["difference_mean"] > 0.01, "not those of the crops"
+
+
+def test_field_and_size_of_objects_go_together_as_the_page_says():
+    record = results.read("fcn/field")
+    text = prose("fcn")
+    rows = record["metrics"]["networks"]
+    assert [row["field"] for row in rows] == [19, 43, 91, 187]
+    assert record["config"]["sizes"] == [[0, 12], [12, 24], [24, 48], [48, 1000]]
+    assert f"after {record['config']['steps']} steps" in text
+    assert (record["config"]["seeds"], "Three seeds each" in text) == (3, True)
+
+    def found(row, size):
+        return sum(run["iou_by_size"][size] for run in row["runs"]) / len(row["runs"])
+
+    first, second, third, last = rows
+    assert found(first, 1) > 0.15 > 0.05 > max(found(first, size) for size in (0, 2, 3))
+    assert found(first, 3) < 0.05 < 0.3 < found(third, 3) < 0.4, "from nearly nothing to a third"
+    gains = [found(third, size) - found(second, size) for size in range(4)]
+    assert max(gains) == gains[3] > 0.1
+    assert gains[1] < 0.05, "nothing worth the name"
+    assert max(found(row, 0) for row in rows) < 0.06, "hardly found by any"
+    assert max(found(last, size) for size in range(4)) < 0.1, "bad at every size"
+
+
+@pytest.fixture(scope="module")
+def skips():
+    record = results.read("fcn/skips")
+    rows = {}
+    for run in record["metrics"]["runs"]:
+        rows.setdefault((run["variant"], run["cycles"]), []).append(run)
+    seeds = {key: sorted(runs, key=lambda run: run["seed"]) for key, runs in rows.items()}
+    return record["config"], record["metrics"], seeds
+
+
+def test_the_fcn_experiment_is_told_with_its_own_configuration(skips):
+    config, _, rows = skips
+    text = prose("fcn")
+    said = f"{config['train_scenes']:,} training scenes, {config['test_scenes']} test scenes"
+    assert f"{said}, three seeds" in text
+    assert f"a cycle of {config['steps']:,} steps" in text
+    assert (config["seeds"], config["cycles"], config["quick"]) == (3, 3, False)
+    assert all(len(runs) == config["seeds"] for runs in rows.values())
+
+
+def test_what_each_skip_gives_back_is_in_the_record(skips):
+    _, metrics, rows = skips
+
+    def seeds(name, key="miou", cycles=3):
+        return [run[key] for run in rows[name, cycles]]
+
+    for key in ("miou", "trimap_1px_miou"):
+        pairs = zip(seeds("32s", key), seeds("16s", key), strict=True)
+        assert all(b > 1.5 * a for a, b in pairs), "by at least one half in every seed"
+    level = [b - a for a, b in zip(seeds("16s"), seeds("8s"), strict=True)]
+    assert sum(gain < 0 for gain in level) == 1, "in one of the seeds 16s is ahead"
+    assert max(map(abs, level)) < 0.02 < max(seeds("8s")) - min(seeds("8s"))
+    bars = {name: [iou[5] for iou in seeds(name, "iou")] for name in ("32s", "16s", "8s")}
+    assert max(bars["32s"] + bars["16s"]) < 0.005, "no bar was ever drawn"
+    assert sum(iou > 0.1 for iou in bars["8s"]) == 2, "some in two seeds of three"
+    for cycles in (2, 3):
+        for once, *others in zip(
+            seeds("8s at once", cycles=cycles), seeds("16s"), seeds("8s"), strict=True
+        ):
+            assert once > max(others) + 0.1, "far ahead, in every seed"
+    at_8 = next(row["miou"] for row in metrics["ceiling"] if row["stride"] == 8)
+    assert sum(value > at_8 for value in seeds("8s at once")) == 2, "two seeds above the ceiling"
+
+
+def test_the_cell_listens_as_the_fcn_page_says(skips):
+    _, metrics, _ = skips
+    text = prose("fcn")
+    fields = metrics["effective_field"]
+    assert {row["size"] for row in fields} == {2 * 125 + 1}
+    before = [row for row in fields if row["cycles"] == 0]
+    after = [row for row in fields if row["cycles"]]
+    assert {row["radius_50"] for row in before} == {60}
+    assert {round(row["sigma"]) for row in before} == {53}
+    low, high = (f([row["radius_50"] for row in after]) for f in (min, max))
+    assert f"within {low} to {high} in the three seeds" in text
+    low, high = (f([row["sigma"] for row in after]) for f in (min, max))
+    assert f"to between {low:.0f} and {high:.0f}" in text
+
+
+def test_the_steps_of_the_paper_and_ours_have_one_order_of_sizes(skips):
+    _, _, rows = skips
+    means = [sum(run["miou"] for run in rows[name, 3]) / 3 for name in ("32s", "16s", "8s")]
+    assert "gives 3.0 points and 16s to 8s another 0.3" in prose("fcn")
+    assert means[1] - means[0] > 5 * (means[2] - means[1]) > 0
