@@ -24,17 +24,17 @@ def unary(logits: Tensor) -> Tensor:
         (N, P, K), P = H * W row by row; 0 or more. In the logits' dtype.
 
     Raises:
-        ValueError: the logits have another shape, are not floating point, or hold NaN.
+        ValueError: the logits have another shape, are not floating point, or hold NaN or infinity.
     """
     if logits.ndim != 4 or not logits.is_floating_point():
         raise ValueError(
             f"logits are {tuple(logits.shape)} {logits.dtype}, need floating point (N, K, H, W)"
         )
-    wrong = int(logits.isnan().sum())
+    wrong = int((~logits.isfinite()).sum())
     if wrong:
         raise ValueError(
-            f"logits hold NaN at {wrong} of {logits.numel()} values: a CRF would spread it over "
-            "the whole image, so look for it in the network first"
+            f"logits hold NaN or infinity at {wrong} of {logits.numel()} values: a CRF would "
+            "spread it over the whole image, so look for it in the network first"
         )
     return -F.log_softmax(logits, dim=1).flatten(2).transpose(1, 2)
 
