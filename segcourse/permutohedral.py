@@ -1,0 +1,201 @@
+"""Gaussian filtering in many dimensions on a permutohedral lattice (book/crf.ipynb).
+
+Every pixel splats its values onto the corners of the simplex around it, the lattice is blurred
+along its axes, and every pixel slices its sum back (Adams, Baek and Davis 2010). All three are
+sums of a few weighted rows, so one operator does the work. The cost is linear in pixels, where
+the exact sum over pairs is quadratic.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segcourse.simplex import simplices
+
+
+def weighted_bags(table: Tensor, index: Tensor, weights: Tensor, start: Tensor | None = None):
+    """Sum weighted rows: out[b] is the sum over the entries e of bag b of w[e] table[index[e]].
+
+    Args:
+        table: (R, L).
+        index: row numbers: (B, E) for B bags of E entries, or (entries,) with `start`.
+        weights: of index's shape.
+        start: (B + 1,), where bags begin and the last one ends; of index's dtype.
+
+    Returns:
+        (B, L).
+    """
+    return F.embedding_bag(
+        index,
+        table,
+        start,
+        mode="sum",
+        per_sample_weights=weights,
+        include_last_offset=start is not None,
+    )
+
+
+def lattice(features: Tensor) -> Callable[[Tensor], Tensor]:
+    """A filter that approximates the sum over all pixels j of exp(-|f_i - f_j|^2 / 2) v_j.
+
+    It takes values (N, P, L), or (P, L) where the features are (P, d), of the features' dtype and
+    returns as many. It is linear in them and passes gradients to them; features get none. Images
+    of a batch do not listen to each other. The sum includes the pixel itself (j = i).
+
+    Single pixels may be off by a third and more, as with every permutohedral lattice: the blur's
+    reach is finite and its kernel only resembles a Gaussian.
+
+    Args:
+        features: (N, P, d) or (P, d), one column for each dimension, divided by its sigma.
+
+    Returns:
+        The filter, a function of values.
+
+    Raises:
+        ValueError: features of another shape, not floating, not finite, or spread too widely; the
+            filter is given values of another size or dtype.
+    """
+    if features.dim() not in (2, 3) or 0 in features.shape:
+        raise ValueError(
+            f"features have shape {tuple(features.shape)}: give (N, P, d) or (P, d), none 0"
+        )
+    if features.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"features are {features.dtype}: convert them to float32 or float64")
+    if not torch.isfinite(features.sum()):
+        raise ValueError("features hold NaN or infinity: a sigma of 0 gives these")
+    batch = features if features.dim() == 3 else features[None]
+    built = Lattice(batch.detach())
+    gain = _gain(features.shape[-1])
+    expected = features.shape[:-1]
+
+    def filter(values: Tensor) -> Tensor:
+        if values.shape[:-1] != expected or values.dtype != features.dtype:
+            raise ValueError(
+                f"values are {tuple(values.shape)} {values.dtype}: this filter was built for "
+                f"{(*expected, 'L')} {features.dtype}, L of any size"
+            )
+        rows = values.reshape(-1, values.shape[-1])
+        return _Filter.apply(rows, built, False).view(values.shape) * gain
+
+    return filter
+
+
+def _gain(d: int) -> float:
+    """What makes the filter's sum over an evenly filled space that of the Gaussian.
+
+    The taps of the D = d + 1 axes multiply to 2^D, spread over lattice points that are
+    (3/2)^(d/2) / sqrt(D) apart in volume; the Gaussian's integral is (2 pi)^(d/2).
+    """
+    volume = 1.5 ** (d / 2) / math.sqrt(d + 1)
+    return (2 * math.pi) ** (d / 2) / (volume * 2 ** (d + 1))
+
+
+class _Filter(torch.autograd.Function):
+    """Splat, blur, slice. The adjoint of slicing is splatting, so only the blurs turn round."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, built: "Lattice", reverse: bool) -> Tensor:
+        ctx.built, ctx.reverse = built, reverse
+        return built.slice(built.blur(built.splat(rows.contiguous()), reverse))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _Filter.apply(grad, ctx.built, not ctx.reverse), None, None
+
+
+class Lattice:
+    """The lattice points around the pixels as rows of a table, and which row touches which.
+
+    The last row belongs to no lattice point: it stays zero, and stands for missing neighbours.
+    Splatting and slicing have the same weights, so that the filter is S'BS.
+
+    Args:
+        features: (N, P, d), divided by sigma.
+        symmetric: fold into the weights 1 / sqrt(K 1) before and after K = S'BS, the normalization
+            of the usual C++ package.
+    """
+
+    def __init__(self, features: Tensor, symmetric: bool = False):
+        N, P, d = features.shape
+        found = simplices(features)
+        D, points, device = d + 1, N * P, features.device
+        U = found.corners.shape[1]
+        names, order = found.corners.flatten().sort(stable=True)
+        first = torch.ones_like(names, dtype=torch.bool)
+        torch.ne(names[1:], names[:-1], out=first[1:])
+        row = first.cumsum(0, dtype=torch.int32).sub_(1)
+        first = first.nonzero()[:, 0]
+        names = names.index_select(0, first)
+        self.rows = len(names)
+        self.axes = self._neighbours(names, found.radix)
+
+        # A pixel's rows are those of its simplex.
+        corner_row = torch.empty_like(row).scatter_(0, order, row).view(D, U)
+        self.index = corner_row.T.contiguous().index_select(0, found.simplex)
+        self.slice_weights = found.weights.T.contiguous()
+        splat_weights = torch.empty_like(found.weights)
+        for k in range(D):
+            torch.index_select(found.weights[k], 0, found.order, out=splat_weights[k])
+        begin = torch.arange(0, D * points, points, device=device)[:, None] + found.start[:-1]
+        begin = begin.flatten()
+        if symmetric:
+            mass = torch.segment_reduce(
+                splat_weights.flatten(), "sum", offsets=F.pad(begin, (0, 1), value=D * points)
+            ).index_select(0, order)
+            mass = torch.segment_reduce(mass, "sum", offsets=F.pad(first, (0, 1), value=D * U))
+            mass = self.blur(F.pad(mass, (0, 1))[:, None])[:, 0]
+            norm = mass.index_select(0, self.index[:, 0]) * found.weights[0]
+            for k in range(1, D):
+                norm.addcmul_(mass.index_select(0, self.index[:, k]), found.weights[k])
+            norm.rsqrt_()
+            self.slice_weights *= norm[:, None]
+            splat_weights *= norm.index_select(0, found.order)
+        # A row's pixels are those of all simplices that have it as a corner: runs of `order`, one
+        # after the other. Their positions go up by one inside a run and jump between runs.
+        size = found.start.diff().repeat(D).index_select(0, order)
+        end = size.cumsum(0)
+        begin = begin.index_select(0, order)
+        source = torch.ones(D * points, dtype=torch.int32, device=device)
+        source[0] = begin[0]
+        source[end[:-1]] = (begin[1:] - begin[:-1] - size[:-1] + 1).to(torch.int32)
+        source = source.cumsum(0, dtype=torch.int32)
+        self.splat_weights = splat_weights.flatten().index_select(0, source)
+        self.pixel = found.order.to(torch.int32).repeat(D).index_select(0, source)
+        start = (end - size).index_select(0, first).to(torch.int32)
+        self.start = F.pad(start, (0, 2), value=D * points)
+
+    def _neighbours(self, names: Tensor, radix: list[int]):
+        # A step adds 1 to every coordinate but this one, which falls by d: the remainder rises by
+        # 1 and the quotient falls. From the largest remainder it goes to 0, and quotients rise.
+        D, M = len(radix), len(names)
+        step = torch.where(names % D == D - 1, sum(radix) + 1 - D, 1).to(names.dtype)
+        me = torch.arange(M + 1, dtype=torch.int32, device=names.device)
+        axes = []
+        for j in range(D):
+            wanted = names + step - radix[j]
+            at = torch.searchsorted(names, wanted, out_int32=True).clamp_(max=M - 1)
+            ahead = torch.full_like(me, M)
+            behind = torch.full_like(me, M)
+            ahead[:M] = torch.where(names.index_select(0, at) == wanted, at, M)
+            behind[ahead.long()] = me
+            behind[M] = M
+            axes.append(torch.stack([me, ahead, behind], 1))
+        return axes
+
+    def splat(self, values: Tensor) -> Tensor:
+        """(N * P, L) pixels to (rows + 1, L)."""
+        return weighted_bags(values, self.pixel, self.splat_weights, self.start)
+
+    def blur(self, rows: Tensor, reverse: bool = False) -> Tensor:
+        """(rows + 1, L) to the same: 1/2, 1, 1/2 along every axis."""
+        taps = rows.new_tensor([1, 0.5, 0.5]).expand(len(rows), 3).contiguous()
+        for axis in reversed(self.axes) if reverse else self.axes:
+            rows = weighted_bags(rows, axis, taps)
+        return rows
+
+    def slice(self, rows: Tensor) -> Tensor:
+        """(rows + 1, L) to (N * P, L) pixels."""
+        return weighted_bags(rows, self.index, self.slice_weights)

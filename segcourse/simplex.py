@@ -1,0 +1,148 @@
+"""The simplices of the permutohedral lattice around points (book/crf.ipynb).
+
+In d dimensions a cube has 2^d corners, a simplex d + 1. The permutohedral lattice fills space with
+equal simplices, and rounding d + 1 coordinates, then sorting what was rounded away, finds the one
+around a point (Adams, Baek and Davis 2010, section 3.1). Points are grouped by their simplex:
+neighbouring pixels of like colour share one, and are then numbered and sorted together.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Simplices:
+    """Which simplex each of P points lies in, and where. D = d + 1 corners, as many axes.
+
+    The D coordinates of a lattice point leave one remainder when divided by D, and a simplex has
+    one corner of each remainder. An integer names a corner: its quotients are digits, the
+    remainder is the last digit.
+
+    simplex: (P,) int64, the simplex of each point, 0..U - 1.
+    order: (P,) int64, points sorted by simplex.
+    start: (U + 1,) int64, where in `order` each simplex's points begin and the last one's end.
+    corners: (D, U) int64 or int32, names; row k holds the corners of remainder k.
+    weights: (D, P), barycentric: not negative, the D weights of a point sum to 1.
+    radix: D integers, by how much a name grows when a quotient grows by one. The first quotient
+        follows from the others and has radix 0.
+    """
+
+    simplex: Tensor
+    order: Tensor
+    start: Tensor
+    corners: Tensor
+    weights: Tensor
+    radix: list[int]
+
+
+def simplices(features: Tensor) -> Simplices:
+    """Find the simplex around each point and its barycentric weights in it.
+
+    Args:
+        features: (N, P, d), in standard deviations. Images of a batch share no simplex.
+
+    Returns:
+        Simplices of N * P points.
+
+    Raises:
+        ValueError: the points reach over more lattice cells than 64 bits number.
+    """
+    N, P, d = features.shape
+    elevated = _elevation(d, features) @ features.reshape(N * P, d).T
+    quotient = torch.round(elevated)
+    residual = elevated - quotient
+    # Rounded one by one the quotients need not sum to 0, as they do in the lattice's plane. Those
+    # that rounding moved most go back by one until they do.
+    rank = _rank_from_largest(residual) + quotient.sum(0).to(torch.int8)
+    back = (rank < 0).to(torch.int8) - (rank > d).to(torch.int8)
+    rank += back * (d + 1)
+    quotient += back
+    residual -= back
+    weights = _barycentric(residual)
+
+    # Digits leave room for a corner, one lower, and for its neighbours, one lower or higher.
+    lowest = quotient.amin(1, keepdim=True) - 2
+    quotient -= lowest
+    sizes = [int(size) + 2 for size in quotient.amax(1).tolist()]
+    images = torch.arange(N, device=features.device)
+    # All numbers below are Python's: a 0-dimensional int64 tensor does not widen an int32 tensor,
+    # and names would overflow without a word.
+    names = math.prod(sizes[1:]) * (d + 1)
+    if N * names >= 2**63:
+        raise ValueError(
+            f"features reach over {sizes[1:]} lattice cells in {d} dimensions, more than 64 bits "
+            "number: divide features by larger sigmas, or use fewer of them"
+        )
+    dtype = torch.int32 if N * names < 2**31 else torch.int64
+    radix = [0] + [math.prod(sizes[1:j]) * (d + 1) for j in range(1, d + 1)]
+
+    # D times a quotient less the rank: digits that name a simplex.
+    codes = math.prod(sizes[1:]) * (d + 1) ** d
+    if N * codes < 2**63:
+        code_dtype = torch.int32 if N * codes < 2**31 else torch.int64
+        code = (
+            (images * codes).to(code_dtype).repeat_interleave(P)
+            if N > 1
+            else torch.zeros(P, dtype=code_dtype, device=features.device)
+        )
+        for j in range(1, d + 1):
+            step = math.prod(sizes[1:j]) * (d + 1) ** (j - 1)
+            code.add_(quotient[j].to(code_dtype), alpha=step * (d + 1)).sub_(rank[j], alpha=step)
+        code, order = code.sort(stable=True)
+        first = torch.ones_like(code, dtype=torch.bool)
+        torch.ne(code[1:], code[:-1], out=first[1:])
+        start = first.nonzero()[:, 0]
+        simplex = torch.empty_like(order).scatter_(0, order, first.cumsum(0).sub_(1))
+    else:  # too many to number: each point counts as a simplex of its own
+        order = simplex = start = torch.arange(N * P, device=features.device)
+    one = order.index_select(0, start)  # a point of each simplex speaks for all
+    corners = torch.empty(d + 1, len(one), dtype=dtype, device=features.device)
+    corners[0] = (one // P) * names
+    rank = [row.index_select(0, one) for row in rank]
+    for j in range(1, d + 1):
+        corners[0].add_(quotient[j].index_select(0, one).to(dtype), alpha=radix[j])
+    for k in range(1, d + 1):  # from corner to corner one more quotient falls
+        corners[k] = corners[k - 1] + 1
+        for j in range(1, d + 1):
+            corners[k].sub_((rank[j] == d - k + 1).view(torch.int8), alpha=radix[j])
+    return Simplices(simplex, order, F.pad(start, (0, 1), value=N * P), corners, weights, radix)
+
+
+def _elevation(d: int, like: Tensor) -> Tensor:
+    """(d + 1, d), to the plane of D coordinates that sum to 0, in units of D.
+
+    Scaled so that splat, blur and slice together have a standard deviation of one feature unit
+    along every axis (section 3.1).
+    """
+    i = torch.arange(1, d + 1, dtype=like.dtype, device=like.device)
+    rows = torch.ones(d + 1, d, dtype=like.dtype, device=like.device).triu()
+    return (rows - torch.diag(i, -1)[:, :d]) * (math.sqrt(2 / 3) / torch.sqrt(i * (i + 1)))
+
+
+def _rank_from_largest(x: Tensor) -> Tensor:
+    """Rank of each of D values in its column as int8, 0 for the largest, ties by row."""
+    rank = torch.zeros(x.shape, dtype=torch.int8, device=x.device)
+    for j in range(len(x)):
+        for k in range(j + 1, len(x)):
+            ahead = (x[j] >= x[k]).view(torch.int8)
+            rank[k] += ahead
+            rank[j] += 1 - ahead
+    return rank
+
+
+def _barycentric(residual: Tensor) -> Tensor:
+    """Weights (D, P) of the corners by remainder: gaps between the sorted residuals (D, P)."""
+    rows = list(residual)
+    for last in range(len(rows) - 1, 0, -1):  # whole rows change places: torch.sort takes longer
+        for j in range(last):
+            high, low = torch.maximum(rows[j], rows[j + 1]), torch.minimum(rows[j], rows[j + 1])
+            rows[j], rows[j + 1] = high, low
+    weights = torch.empty_like(residual)
+    torch.sub(rows[-1], rows[0], out=weights[0]).add_(1)
+    for k in range(1, len(rows)):
+        torch.sub(rows[-k - 1], rows[-k], out=weights[k])
+    return weights
