@@ -50,7 +50,7 @@ def test_each_command_has_a_help_with_an_example_and_the_exit_codes(command, cap
     assert code == 0
     assert "exit codes:" in out
     assert "130  interrupted" in out
-    if command not in ("data", "bench"):
+    if command not in ("data", "bench", "grade"):
         assert (
             f"example{'s' if command in ('train', 'eval') else ''}:\n  segcourse {command}" in out
         )
@@ -62,6 +62,7 @@ def test_each_command_has_a_help_with_an_example_and_the_exit_codes(command, cap
     [
         *(("data", what) for what in ("check", "get", "convert", "preview", "stats")),
         ("bench", "model"),
+        *(("grade", what) for what in ("build",)),
     ],
 )
 def test_each_subcommand_has_a_help_with_an_example(words, capsys):
@@ -194,7 +195,9 @@ def test_the_cure_for_too_little_memory_names_flags_that_the_command_has(
     assert code == 1
     named = re.findall(r"--[a-z-]+", err)
     assert named
-    _, out, _ = call(capsys, *(words[:2] if module in ("data", "bench") else words[:1]), "--help")
+    _, out, _ = call(
+        capsys, *(words[:2] if module in ("data", "bench", "grade") else words[:1]), "--help"
+    )
     assert set(named) <= set(re.findall(r"--[a-z-]+", out))
 
 

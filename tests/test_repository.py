@@ -90,6 +90,7 @@ ROOMS = {
     **dict.fromkeys(TRAINING, BASE | {"data", "losses", "metrics"} | TRAINING),
     "plotting": BASE,
     "widgets": BASE | {"plotting"},
+    "grading": BASE,
     "__main__": {"cli"},
 }
 ONLY_IN = {"matplotlib": {"plotting"}, "ipywidgets": {"widgets"}, "IPython": {"widgets"}}

@@ -1,4 +1,4 @@
-"""The command line: five commands, their exit codes, and errors without a traceback (README.md).
+"""The command line: seven commands, their exit codes, and errors without a traceback (README.md).
 
 Each command is one module with `configure(parser)` and `run(args) -> exit code`. A module is
 imported only when its command is named, so `segcourse --help` does not wait for torch.
@@ -19,6 +19,8 @@ COMMANDS = {
     "predict": "label images with a trained run: label PNGs and overlays",
     "data": "check, download, convert, pack, preview or count a data set",
     "bench": "time a model, count its parameters, multiply-adds and memory",
+    "check": "run the visible tests of an exercise notebook",
+    "grade": "build, collect and mark exercises",
 }
 MODULES = {
     "train": "segcourse.cli.train",
@@ -26,6 +28,8 @@ MODULES = {
     "predict": "segcourse.cli.predict",
     "data": "segcourse.cli.data",
     "bench": "segcourse.cli.bench",
+    "check": "segcourse.cli.check",
+    "grade": "segcourse.cli.grade",
 }
 
 SMALLER = {
@@ -34,6 +38,8 @@ SMALLER = {
     "predict": "Use a smaller --size, and leave --full-size out.",
     "data": "Use a smaller --size where the command has it, or smaller images.",
     "bench": "Use a smaller --batch, or smaller --height and --width.",
+    "check": "Give your functions smaller inputs, and close other programs.",
+    "grade": "Use fewer --shards.",
 }
 """What takes less memory, by command."""
 
@@ -44,7 +50,7 @@ exit codes:
   0    done
   1    the input or the data is at fault; standard error says what and where
   2    the command line is wrong, or its options do not go together
-  3    `segcourse data check` found faults
+  3    `segcourse data check` found faults; `segcourse check`: a test does not pass
   130  interrupted (Ctrl-C); training says where its last checkpoint is"""
 
 

@@ -1,0 +1,213 @@
+"""Mark one notebook: student cells go to a session, test cells run here on proxies.
+
+A session is where the student's code lives: behind the wall (`sandbox.Session`), or in this
+process (`Here`) when a student checks the own work.
+"""
+
+import contextlib
+import io
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from segcourse.grading import student, wire
+from segcourse.grading.notebook import grade_id, text_of
+
+LONGEST_TEXT = 10_000
+"""Characters kept of what a cell prints and of an error."""
+
+
+class StudentError(Exception):
+    """The student's code failed, or gave something that can't cross."""
+
+
+class Session(Protocol):
+    """Where the student's code lives."""
+
+    def run(self, source: str) -> tuple[str, str]:
+        """Run a cell: what it printed, and its error in words or nothing."""
+
+    def call(self, name: str, args: tuple, kwargs: dict):
+        """Call a function by name; raises StudentError."""
+
+    def value(self, name: str):
+        """A value by name; raises StudentError."""
+
+    def start_tests(self, answer: str) -> None:
+        """Tests of this answer follow: it has time of its own."""
+
+
+class Here:
+    """A session in this process, by value like the other one."""
+
+    def __init__(self):
+        self.cells = student.Cells()
+
+    def run(self, source: str) -> tuple[str, str]:
+        """Run a cell and keep what it prints."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            error = self.cells.run(source)
+        return out.getvalue(), error
+
+    def call(self, name: str, args: tuple, kwargs: dict):
+        """Call a function with copies, and copy what it returns."""
+        args, kwargs = wire.copied(args), wire.copied(kwargs)
+        return self._told(lambda: self.cells.call(name, args, kwargs), name)
+
+    def value(self, name: str):
+        """Copy a value."""
+        return self._told(lambda: self.cells.value(name), name)
+
+    def start_tests(self, answer: str) -> None:
+        """Nobody is in a hurry here."""
+
+    def _told(self, get, name: str):
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                value = get()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise StudentError(student.in_words(error)) from None
+        try:
+            return wire.copied(value)
+        except wire.NotPlain as error:
+            raise StudentError(not_plain(name, error)) from None
+
+
+def not_plain(name: str, error: Exception) -> str:
+    """What a student is told whose function returns an object."""
+    return f"{name} returns {error}; it should return plain values or tensors ({wire.KINDS})"
+
+
+class Proxy:
+    """Stands for a student's function in the tests: only calls go through."""
+
+    def __init__(self, session: Session, name: str):
+        self._session, self._name, self.__name__ = session, name, name
+
+    def __call__(self, *args, **kwargs):
+        """Call the student's function."""
+        return self._session.call(self._name, args, kwargs)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What one test cell gave: `told` is its failure in words, or nothing."""
+
+    name: str
+    answer: str
+    points: float
+    passed: bool
+    told: str = ""
+    hidden: bool = False
+
+    @property
+    def score(self) -> float:
+        """All of the points, or none."""
+        return self.points if self.passed else 0.0
+
+
+def role(cell: dict) -> str:
+    """What a cell of a released notebook is: text, question, given, answer, test or extra."""
+    marks = cell["metadata"].get("nbgrader") if grade_id(cell) else None
+    if not isinstance(marks, dict):
+        return "extra" if cell["cell_type"] == "code" else "text"
+    if cell["cell_type"] != "code":
+        return "question" if marks.get("grade") else "text"
+    if marks.get("solution"):
+        return "answer"
+    return "test" if marks.get("grade") else "given"
+
+
+def mark(
+    notebook: dict, session: Session, hidden: dict[str, str], seconds: float = 20
+) -> tuple[list[Mark], dict[str, tuple[str, str]]]:
+    """Run a notebook from top to bottom.
+
+    Args:
+        notebook: a release with a student's answers in it; its tests and metadata are trusted.
+        session: where the student's cells run.
+        hidden: sources of hidden tests by name; without its source such a cell is passed over.
+        seconds: for one test cell, where the system can tell (not on Windows).
+
+    Returns:
+        The marks in order; and by cell what it printed and its error ('extra' cells by place).
+    """
+    about = notebook["metadata"]["segcourse"]
+    trusted: dict = {"__name__": "tests"}
+    marks, printed, names = [], {}, {}
+    for place, cell in enumerate(notebook["cells"]):
+        kind, name, source = role(cell), grade_id(cell), text_of(cell)
+        if kind == "given":
+            exec(compile(source, name, "exec"), trusted)
+            session.run(source)
+        elif kind in ("answer", "extra"):
+            printed[name or str(place)] = session.run(source)
+            if kind == "answer":
+                names.update(about["answers"][name])
+        elif kind == "test":
+            if name in about["hidden"] and name not in hidden:
+                continue
+            answer = about["tests"][name]
+            session.start_tests(answer)
+            told = _test(hidden.get(name, source), name, trusted, session, names, seconds)
+            points = float(cell["metadata"]["nbgrader"]["points"])
+            marks.append(Mark(name, answer, points, not told, told, name in hidden))
+    return marks, printed
+
+
+def _test(source, name, trusted, session, names, seconds) -> str:
+    """Run one test cell in a copy of the trusted names; returns its failure in words."""
+    space = dict(trusted)
+    file = f"<test {name}>"
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), time_limit(seconds):
+            for known, kind in names.items():
+                function = kind == "function"
+                space[known] = Proxy(session, known) if function else session.value(known)
+            exec(compile(source, file, "exec"), space)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return _failure(error, source, file)[:LONGEST_TEXT]
+    return ""
+
+
+def _failure(error: BaseException, source: str, file: str) -> str:
+    if isinstance(error, StudentError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "the test did not end in time"
+    if isinstance(error, AssertionError) and str(error):
+        return str(error)
+    lines = source.splitlines()
+    frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    where = f" at: {lines[frames[0] - 1].strip()}" if frames else ""
+    text = "" if isinstance(error, AssertionError) else f": {type(error).__name__}: {error}"
+    return f"the test fails{where}{text}"
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError when the block takes longer, where signals can do it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_):
+        raise TimeoutError("the test did not end in time")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,97 @@
+"""Run a student's cells, and call what they define: the part that both sides of the wall share.
+
+Loaded alone inside the sandbox (see `worker`), and by `segcourse check`, which runs the student's
+code on the student's own machine without a wall.
+"""
+
+import ast
+import builtins
+import linecache
+import sys
+import traceback
+import types
+
+
+class Cells:
+    """A namespace in which cells run one after the other, as in a notebook."""
+
+    def __init__(self):
+        self.module = types.ModuleType("__main__")
+        self.names = self.module.__dict__
+        self.names.update(__builtins__=builtins, display=print)
+        self.count = 0
+
+    def run(self, source: str) -> str:
+        """Run a cell; returns the error in words, or nothing."""
+        self.count += 1
+        name = f"<cell {self.count}>"
+        try:
+            source = without_magics(source)
+            linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+            exec(compile(source, name, "exec", dont_inherit=True), self.names)
+        except BaseException as error:
+            return in_words(error)
+        return ""
+
+    def call(self, name: str, args: tuple, kwargs: dict):
+        """Call what a cell has defined under this name."""
+        if name not in self.names:
+            raise NameError(f"no cell defines {name}")
+        return self.names[name](*args, **kwargs)
+
+    def value(self, name: str):
+        """What a cell has put under this name."""
+        if name not in self.names:
+            raise NameError(f"no cell defines {name}")
+        return self.names[name]
+
+
+def without_magics(source: str) -> str:
+    """Source without IPython's own lines (`%time`, `!pip`), which are no Python.
+
+    >>> without_magics("%matplotlib inline\\nx = 7 \\\\\\n  % 3")
+    'pass\\nx = 7 \\\\\\n  % 3'
+    """
+    try:
+        ast.parse(source)
+        return source
+    except (SyntaxError, ValueError):
+        pass
+    lines = source.split("\n")
+    for place, line in enumerate(lines):
+        bare = line.lstrip()
+        continued = place > 0 and lines[place - 1].rstrip().endswith("\\")
+        if bare[:1] in ("%", "!") and not continued:
+            lines[place] = line[: len(line) - len(bare)] + "pass"
+    return "\n".join(lines)
+
+
+def definitions(source: str) -> str:
+    """The imports and definitions of a cell alone: what can be run again after a crash."""
+    try:
+        body = ast.parse(without_magics(source)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    kept = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+    return "\n".join(ast.unparse(node) for node in body if isinstance(node, kept))
+
+
+def in_words(error: BaseException) -> str:
+    """An error as one line, with the line of the cell it came from."""
+    try:
+        text = f"{type(error).__name__}: {error}".rstrip(": ")[:1000]
+    except BaseException:
+        text = type(error).__name__[:100]
+    try:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename.startswith("<cell ")]
+    except BaseException:
+        lines = []
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    return f"{text} (line {lines[-1]} of its cell)" if lines else text
+
+
+def become_main(cells: Cells) -> None:
+    """Let `__main__` be the cells' module, as dataclasses and pickles expect."""
+    sys.modules["__main__"] = cells.module
