@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcourse.fused_mean_field import fused_mean_field
+from segcourse.gaussian_filters import Filter, check_sigma
 from segcourse.permutohedral import Lattice, lattice
-
-Filter = Callable[[Tensor], Tensor]
 
 
 class DenseCRF(nn.Module):
@@ -57,9 +56,9 @@ class DenseCRF(nn.Module):
         smoothness_filter: Callable[[Tensor], Filter] = lattice,
     ):
         super().__init__()
-        for name, sigma in (("sxy", sxy), ("srgb", srgb), ("sxy_smooth", sxy_smooth)):
-            if not sigma > 0:
-                raise ValueError(f"{name} is {sigma}: a sigma is more than 0")
+        check_sigma("sxy", sxy, "pixels")
+        check_sigma("srgb", srgb, "colour units (0..255)")
+        check_sigma("sxy_smooth", sxy_smooth, "pixels")
         if num_labels < 2:
             raise ValueError(f"num_labels is {num_labels}: a choice takes 2 or more")
         if iterations < 0:
@@ -108,7 +107,11 @@ class DenseCRF(nn.Module):
         return log_marginals.mT.reshape(logits.shape)
 
     def features(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Positions and colours, and positions, in sigmas: (N, H * W, 5) and (N, H * W, 2)."""
+        """Positions and colours, and positions, in sigmas: (N, H * W, 5) and (N, H * W, 2).
+
+        x comes before y, as in the C++ package: in another order the same filter is approximated
+        by another lattice.
+        """
         N, _, H, W = images.shape
         rows = torch.arange(H, device=images.device, dtype=dtype)
         columns = torch.arange(W, device=images.device, dtype=dtype)
@@ -143,6 +146,6 @@ class DenseCRF(nn.Module):
 
 
 def _symmetric(kernel: Filter, features: Tensor) -> Filter:
-    """K between two factors 1 / sqrt(K 1), so that no pixel is heard more for its many likes."""
+    """`gaussian_filters.normalized`, with the row sums taken once for all iterations."""
     scale = kernel(torch.ones_like(features[..., :1])).rsqrt()
     return lambda values: scale * kernel(scale * values)

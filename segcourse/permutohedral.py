@@ -7,12 +7,12 @@ the exact sum over pairs is quadratic.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segcourse.gaussian_filters import Filter
 from segcourse.simplex import simplices
 
 
@@ -38,49 +38,60 @@ def weighted_bags(table: Tensor, index: Tensor, weights: Tensor, start: Tensor |
     )
 
 
-def lattice(features: Tensor) -> Callable[[Tensor], Tensor]:
+def lattice(features: Tensor) -> Filter:
     """A filter that approximates the sum over all pixels j of exp(-|f_i - f_j|^2 / 2) v_j.
 
-    It takes values (N, P, L), or (P, L) where the features are (P, d), of the features' dtype and
-    returns as many. It is linear in them and passes gradients to them; features get none. Images
-    of a batch do not listen to each other. The sum includes the pixel itself (j = i).
-
-    Single pixels may be off by a third and more, as with every permutohedral lattice: the blur's
-    reach is finite and its kernel only resembles a Gaussian.
+    It has the signature of `gaussian_filters.brute_force`, j = i is included, and gradients reach
+    the values. Where pixels lie densely in feature space it is near the exact sum. Else it falls
+    short, at single pixels by half: a blur with a short reach only resembles a Gaussian. After
+    `gaussian_filters.normalized`, as mean field uses it, most of that cancels.
 
     Args:
-        features: (N, P, d) or (P, d), one column for each dimension, divided by its sigma.
+        features: (P, d), or (N, P, d) with one set of points for each image, divided by their
+            sigmas. The filter computes in their dtype: float32 is the fast one.
 
     Returns:
-        The filter, a function of values.
+        The filter of values (N, P, L), in the dtype of the values.
 
     Raises:
-        ValueError: features of another shape, not floating, not finite, or spread too widely; the
-            filter is given values of another size or dtype.
+        ValueError: features of another shape, not floating point, not finite, or spread too
+            widely; the filter is given values of another shape.
     """
-    if features.dim() not in (2, 3) or 0 in features.shape:
+    if features.ndim not in (2, 3) or 0 in features.shape:
         raise ValueError(
-            f"features have shape {tuple(features.shape)}: give (N, P, d) or (P, d), none 0"
+            f"features are {tuple(features.shape)}, need (P, d) or (N, P, d), no size 0: one row "
+            "a point, divided by its sigmas"
         )
     if features.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"features are {features.dtype}: convert them to float32 or float64")
     if not torch.isfinite(features.sum()):
         raise ValueError("features hold NaN or infinity: a sigma of 0 gives these")
-    batch = features if features.dim() == 3 else features[None]
-    built = Lattice(batch.detach())
+    shared = features.ndim == 2
+    built = Lattice(features.detach()[None] if shared else features.detach())
     gain = _gain(features.shape[-1])
-    expected = features.shape[:-1]
+    points = features.shape[-2]
 
-    def filter(values: Tensor) -> Tensor:
-        if values.shape[:-1] != expected or values.dtype != features.dtype:
+    def apply(values: Tensor) -> Tensor:
+        if values.ndim != 3 or values.shape[1] != points or not values.is_floating_point():
             raise ValueError(
-                f"values are {tuple(values.shape)} {values.dtype}: this filter was built for "
-                f"{(*expected, 'L')} {features.dtype}, L of any size"
+                f"values are {tuple(values.shape)} {values.dtype}, the filter is for {points} "
+                f"points, need floating point (N, {points}, L)"
             )
-        rows = values.reshape(-1, values.shape[-1])
-        return _Filter.apply(rows, built, False).view(values.shape) * gain
+        N, P, L = values.shape
+        if not shared and len(features) != N:
+            raise ValueError(
+                f"values are for {N} images, the features for {len(features)}: build the filter "
+                "from the same batch"
+            )
+        rows = values.to(features.dtype)
+        if shared:  # the images stand side by side as if they were labels
+            rows = _Filter.apply(rows.transpose(0, 1).reshape(P, N * L), built, False)
+            rows = rows.view(P, N, L).transpose(0, 1)
+        else:
+            rows = _Filter.apply(rows.reshape(N * P, L), built, False).view(N, P, L)
+        return (rows * gain).to(values.dtype)
 
-    return filter
+    return apply
 
 
 def _gain(d: int) -> float:

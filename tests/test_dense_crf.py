@@ -5,17 +5,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from segcourse.crf import potts, to_image, unary, weighted
 from segcourse.dense_crf import DenseCRF
+from segcourse.gaussian_filters import brute_force, normalized
+from segcourse.mean_field import mean_field
+from segcourse.permutohedral import lattice
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def exact(features):
-    """A filter builder: the sum over all pairs."""
-    kernel = torch.exp(-0.5 * torch.cdist(features, features).square())
-    return lambda values: kernel @ values
 
 
 def picture(height, width, images=1):
@@ -34,7 +32,9 @@ def scores(height, width, labels, images=1, dtype=torch.float32):
     return F.interpolate(rough, (height, width), mode="bilinear") + fine
 
 
-@pytest.mark.parametrize("builders", [{}, {"appearance_filter": exact, "smoothness_filter": exact}])
+@pytest.mark.parametrize(
+    "builders", [{}, {"appearance_filter": brute_force, "smoothness_filter": brute_force}]
+)
 def test_gradients_reach_logits_weights_and_compatibility(builders):
     crf = DenseCRF(3, sxy=5.0, srgb=40.0, iterations=2, **builders).double()
     logits = scores(4, 5, 3, images=2, dtype=torch.float64).requires_grad_()
@@ -47,6 +47,18 @@ def test_gradients_reach_logits_weights_and_compatibility(builders):
         return torch.func.functional_call(crf, parameters, (logits, images))
 
     assert torch.autograd.gradcheck(layer, (logits, weights, compatibility))
+
+
+@pytest.mark.parametrize("builder", [lattice, brute_force])
+def test_layer_is_the_plain_mean_field(builder):
+    crf = DenseCRF(
+        4, sxy=9.0, iterations=5, appearance_filter=builder, smoothness_filter=builder
+    ).double()
+    logits, images = scores(13, 17, 4, 2, torch.float64), picture(13, 17, 2)
+    filters = [normalized(builder(each)) for each in crf.features(images, torch.float64)]
+    plain, _ = mean_field(unary(logits), weighted(filters, [10.0, 3.0]), potts(4), iterations=5)
+    layer = crf(logits, images)
+    torch.testing.assert_close(layer.exp(), to_image(plain, 13, 17), atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 4])
@@ -91,7 +103,7 @@ def test_labels_of_lattice_and_exact_filters_agree():
     logits, image = scores(40, 40, 8), picture(40, 40)
     with torch.no_grad():
         fast = DenseCRF(8, sxy=30.0)(logits, image)
-        slow = DenseCRF(8, sxy=30.0, appearance_filter=exact, smoothness_filter=exact)(
+        slow = DenseCRF(8, sxy=30.0, appearance_filter=brute_force, smoothness_filter=brute_force)(
             logits, image
         )
     assert (fast.argmax(1) == slow.argmax(1)).float().mean() > 0.95
@@ -166,7 +178,7 @@ def test_inputs_that_do_not_fit_are_refused(logits, images, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sxy": 0.0}, "sxy is 0.0: a sigma is more than 0"),
+        ({"sxy": 0.0}, "sxy is 0.0: a sigma is a positive number of pixels"),
         ({"srgb": -1.0}, "srgb is -1.0"),
         ({"sxy_smooth": float("nan")}, "sxy_smooth is nan"),
         ({"num_labels": 1}, "num_labels is 1: a choice takes 2 or more"),

@@ -13,6 +13,11 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def filtered(features, values):
+    """(P, L) of one image through the lattice."""
+    return lattice(features)(values[None])[0]
+
+
 def points(count, d, spread=3.0, seed=0, dtype=torch.float64):
     return spread * torch.rand(count, d, generator=generator(seed), dtype=dtype)
 
@@ -105,8 +110,7 @@ def test_filter_is_that_of_a_dense_lattice_matrix():
         matrix = blur @ matrix
     matrix = splat.T @ matrix
     values = torch.rand(60, 5, generator=generator(), dtype=torch.float64)
-    filtered = lattice(features)(values)
-    ratio = filtered / (matrix @ values)
+    ratio = filtered(features, values) / (matrix @ values)
     torch.testing.assert_close(ratio, ratio[:1, :1].expand_as(ratio), atol=1e-12, rtol=1e-12)
 
 
@@ -114,7 +118,7 @@ def test_filter_is_that_of_a_dense_lattice_matrix():
 def test_filter_is_near_the_exact_sum_where_points_are_dense(d, mean):
     features = points(2500, d, spread=4.0)
     ones = torch.ones(2500, 1, dtype=torch.float64)
-    error = lattice(features)(ones) / exact(features, ones) - 1
+    error = filtered(features, ones) / exact(features, ones) - 1
     assert error.abs().mean() < mean
 
 
@@ -124,7 +128,7 @@ def test_normalized_filters_agree_on_a_picture():
     ones = torch.ones(1024, 1, dtype=torch.float64)
     values = torch.rand(1024, 4, generator=generator(), dtype=torch.float64)
     results = []
-    for filter in (lattice(features), lambda v: exact(features, v)):
+    for filter in (lambda v: filtered(features, v), lambda v: exact(features, v)):
         scale = filter(ones).rsqrt()
         results.append(scale * filter(scale * values))
     error = (results[0] / results[1] - 1).abs()
@@ -143,7 +147,7 @@ def test_filter_is_linear():
 def test_backward_is_the_adjoint():
     # <g, F v> = <F* g, v>, in float64 to rounding. F is not symmetric: the blurs have an order.
     filter = lattice(points(300, 5))
-    v, g = torch.randn(2, 300, 4, generator=generator(), dtype=torch.float64)
+    v, g = torch.randn(2, 1, 300, 4, generator=generator(), dtype=torch.float64)
     v.requires_grad_()
     out = filter(v)
     (back,) = torch.autograd.grad(out, v, g)
@@ -161,11 +165,10 @@ def test_symmetric_lattice_is_the_normalized_filter():
     features = points(400, 5)
     built = Lattice(features[None], symmetric=True)
     values = torch.rand(400, 3, generator=generator(), dtype=torch.float64)
-    filter = lattice(features)
-    scale = filter(torch.ones(400, 1, dtype=torch.float64)).rsqrt()
+    scale = filtered(features, torch.ones(400, 1, dtype=torch.float64)).rsqrt()
     torch.testing.assert_close(
         built.slice(built.blur(built.splat(values))),
-        scale * filter(scale * values),
+        scale * filtered(features, scale * values),
         atol=1e-12,
         rtol=1e-12,
     )
@@ -177,24 +180,24 @@ def test_images_of_a_batch_do_not_hear_each_other():
     together = lattice(features)(values)
     for n in range(2):
         torch.testing.assert_close(
-            together[n], lattice(features[n])(values[n]), atol=1e-12, rtol=1e-12
+            together[n], filtered(features[n], values[n]), atol=1e-12, rtol=1e-12
         )
 
 
 def test_one_point_filters_to_itself_up_to_the_gain():
     # In the middle of a cell the interpolation, twice, takes more than half of a lone point.
-    value = lattice(torch.zeros(1, 2))(torch.ones(1, 1))
+    value = filtered(torch.zeros(1, 2), torch.ones(1, 1))
     assert 0.5 < value.item() < 1.2
 
 
 def test_filter_is_the_same_at_every_call_and_number_of_threads():
     features = points(3000, 5, dtype=torch.float32)
     values = torch.rand(3000, 7, generator=generator())
-    first = lattice(features)(values)
+    first = filtered(features, values)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert lattice(features)(values).equal(first)
+        assert filtered(features, values).equal(first)
     finally:
         torch.set_num_threads(threads)
 
@@ -209,9 +212,9 @@ def test_names_that_32_bits_do_not_hold():
     assert found.corners.max() > 2**31
     assert found.corners.min() >= 0
     values = torch.rand(200, 2, generator=generator(), dtype=torch.float64)
-    filtered = lattice(far)(torch.cat([values, values]))
+    both = filtered(far, torch.cat([values, values]))
     # Neither hears the other. They lie differently in the lattice: as near as its own error.
-    torch.testing.assert_close(filtered[:200], lattice(near)(values), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(both[:200], filtered(near, values), atol=1e-9, rtol=1e-9)
 
 
 def test_names_that_64_bits_do_not_hold_are_refused():
@@ -225,9 +228,8 @@ def test_points_whose_simplices_64_bits_do_not_number():
     found = simplices(features[None])
     assert found.simplex.equal(torch.arange(50))
     values = torch.rand(50, 2, generator=generator(), dtype=torch.float64)
-    filter = lattice(features)
-    matrix = filter(torch.eye(50, dtype=torch.float64))
-    torch.testing.assert_close(filter(values), matrix @ values, atol=1e-12, rtol=1e-12)
+    matrix = filtered(features, torch.eye(50, dtype=torch.float64))
+    torch.testing.assert_close(filtered(features, values), matrix @ values, atol=1e-12, rtol=1e-12)
     assert (matrix.diagonal() > 0).all()
 
 
@@ -242,11 +244,27 @@ def test_weighted_bags_is_the_loop():
     torch.testing.assert_close(weighted_bags(table, index, weights, start), expected)
 
 
+def test_one_set_of_points_serves_all_images():
+    features = points(80, 2)
+    values = torch.rand(3, 80, 2, generator=generator(), dtype=torch.float64)
+    together = lattice(features)(values)
+    for n in range(3):
+        torch.testing.assert_close(together[n], filtered(features, values[n]))
+
+
+def test_values_keep_their_dtype():
+    values = torch.rand(1, 80, 2, generator=generator())
+    wide = lattice(points(80, 2))(values)
+    assert wide.dtype == torch.float32
+    narrow = lattice(points(80, 2).float())(values)
+    torch.testing.assert_close(wide, narrow, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        (torch.zeros(5), r"features have shape \(5,\): give \(N, P, d\)"),
-        (torch.zeros(0, 3), r"features have shape \(0, 3\)"),
+        (torch.zeros(5), r"features are \(5,\), need \(P, d\)"),
+        (torch.zeros(0, 3), r"features are \(0, 3\), need"),
         (torch.zeros(4, 2, dtype=torch.int64), "features are torch.int64: convert"),
         (torch.zeros(4, 2, dtype=torch.float16), "features are torch.float16: convert"),
         (torch.full((4, 2), torch.nan), "features hold NaN or infinity: a sigma of 0"),
@@ -257,16 +275,23 @@ def test_features_that_do_not_fit_are_refused(features, message):
         lattice(features)
 
 
-@pytest.mark.parametrize("values", [torch.zeros(5, 2), torch.zeros(4, 2, dtype=torch.float64)])
-def test_values_that_do_not_fit_are_refused(values):
-    filter = lattice(torch.zeros(4, 3))
-    with pytest.raises(ValueError, match=r"this filter was built for \(4, 'L'\) torch.float32"):
-        filter(values)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (torch.zeros(4, 2), r"values are \(4, 2\) torch.float32, the filter is for 4 points"),
+        (torch.zeros(2, 5, 2), r"need floating point \(N, 4, L\)"),
+        (torch.zeros(2, 4, 2).long(), "torch.int64, the filter is for 4 points"),
+        (torch.zeros(3, 4, 2), "values are for 3 images, the features for 2"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        lattice(torch.zeros(2, 4, 3))(values)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_filters_as_the_cpu():
     features = points(3000, 5, dtype=torch.float32)
-    values = torch.rand(3000, 7, generator=generator())
+    values = torch.rand(1, 3000, 7, generator=generator())
     on_gpu = lattice(features.cuda())(values.cuda()).cpu()
     torch.testing.assert_close(on_gpu, lattice(features)(values), atol=1e-3, rtol=1e-3)
