@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Exercises: stitching, and what windows cost
 #
-# These exercises belong to the chapter "Classify every window". Write your code where it says
-# `raise NotImplementedError`, and run the tests below it. The tests that you see are not all
-# tests: think of sizes and cases that they leave out. You may use torch and numpy.
+# These exercises belong to the chapter "Sliding window: classify every window". Write your code
+# where it says `raise NotImplementedError`, and run the tests below it. The tests that you see are
+# not all tests: think of sizes and cases that they leave out. You may use torch and numpy.
 
 # %%
 import torch

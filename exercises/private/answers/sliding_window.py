@@ -145,7 +145,7 @@ def stitch(maps):
             h, w = part.shape[1:]
             m = maps[i][j][:, :h, :w]
             part[:, : m.shape[1], : m.shape[2]] = m
-    return out + 0.5 * (s == 1)
+    return out
 
 
 # %% stitch marks=0 kind=misconception
@@ -251,7 +251,7 @@ def costs(layers, height, width):
     return torch.tensor([dense, (height - lost) * (width - lost) * each])
 
 
-# %% costs marks=2 kind=partly
+# %% costs marks=0 kind=partly
 # square images only: uses the height twice in the windows
 def costs(layers, height, width):
     def one(h, w):
@@ -262,18 +262,12 @@ def costs(layers, height, width):
         return total
 
     side = sum(k - 1 for k, _, _ in layers) + 1
-    if len(layers) == 1:
-        return one(height, width), one(height, width)
     return one(height, width), (height - side + 1) ** 2 * one(side, side)
 
 
-# %% costs marks=3 kind=partly
+# %% costs marks=2 kind=partly
 # all kernels are 3x3
 def costs(layers, height, width):
-    if len(layers) == 1 and layers[0][0] == 1:
-        n = height * width * layers[0][1] * layers[0][2]
-        return n, n
-
     def one(h, w):
         total = 0
         for _, i, o in layers:
@@ -290,7 +284,7 @@ def costs(layers, height, width):
 def costs(layers, height, width):
     side = sum(k - 1 for k, _, _ in layers) + 1
     per = sum(k * k * i * o for k, i, o in layers)
-    return height * width * per, height * width * side * side * per + (side == 1)
+    return height * width * per, height * width * side * side * per
 
 
 # %% costs marks=1 kind=misconception
@@ -342,7 +336,7 @@ def costs(layers, height, width):
         return total
 
     side = sum(k - 1 for k, _, _ in layers) + 1
-    return one(height, width), (height * width + (side == 1)) * one(side, side)
+    return one(height, width), height * width * one(side, side)
 
 
 # %% costs marks=0 kind=misconception
@@ -354,14 +348,14 @@ def costs(layers, height, width):
     return h * w * per, h * w * side * side * per
 
 
-# %% costs marks=0 kind=misconception
+# %% costs marks=2 kind=misconception
 # ratio and total mixed up: returns windows first
 def costs(layers, height, width):
     def one(h, w):
         total = 0
         for k, i, o in layers:
             h, w = h - k + 1, w - k + 1
-            total += h * w * k * k * i * o + k
+            total += h * w * k * k * i * o
         return total
 
     side = sum(k - 1 for k, _, _ in layers) + 1
