@@ -4,12 +4,12 @@ The heads are in `segcourse.aspp`, the dilation in `segcourse.dilate`. What is t
 stride can be used at another: the weights do not know the stride, only the rates do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segcourse.aspp import RATES_V3, ASPPv3
+from segcourse.aspp import ASPP, RATES_L, RATES_V3, ASPPv3
 from segcourse.backbones import Backbone
 from segcourse.dilate import dilate
 
@@ -32,6 +32,31 @@ class DeepLab(nn.Module):
         """Logits at the image's size."""
         scores = self.head(self.backbone(image)[-1])  # (N, K, h, w)
         return F.interpolate(scores, image.shape[2:], mode="bilinear", align_corners=False)
+
+
+def deeplab_v2(
+    backbone: Backbone,
+    num_classes: int,
+    rates: Sequence[int] = RATES_L,
+    width: int = 1024,
+    dropout: float = 0.5,
+    output_stride: int = 8,
+) -> DeepLab:
+    """DeepLab v2: ASPP behind a dilated backbone; with a single rate it is LargeFOV.
+
+    Args:
+        backbone: not dilated, as `vgg16()`; a copy is dilated.
+        num_classes: K.
+        rates: of the branches, at the output stride: `RATES_S`, `RATES_L`, or (12,) for LargeFOV.
+        width: channels of fc6 and fc7 in every branch.
+        dropout: of fc6 and fc7 in training.
+        output_stride: the paper's 8, or another that the backbone passes.
+
+    Raises:
+        ValueError: what `dilate` and `ASPP` refuse.
+    """
+    head = ASPP(backbone.channels[-1], num_classes, rates, width, dropout)
+    return DeepLab(dilate(backbone, output_stride), head)
 
 
 def rates_at(output_stride: int, rates: tuple[int, ...] = RATES_V3, stated_at: int = 8):

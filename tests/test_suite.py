@@ -16,14 +16,18 @@ import torch
 from cli_tools import call
 from PIL import Image
 from suite_kills import LENGTHS, RUN, records, without_clock
+from torch.nn import functional as F
 
 from segcourse import data, losses
 from segcourse.cli import models, suite, suite_place, suite_runs, suite_table, suite_work
 from segcourse.cli.deadline import Deadline
+from segcourse.cli.runs import load_run
 from segcourse.cli.suite_place import Job, jobs_of
 from segcourse.cli.suite_runs import Entry
 from segcourse.data import DATASETS
+from segcourse.data.augment import normalise
 from segcourse.errors import UsageError
+from segcourse.metrics import confusion_matrix, pixel_accuracy
 
 SHORT = RUN + "--steps 20 --eval-every 10 --batch 2 "
 FIRST = Entry("first", SHORT + "--ema 0.9")
@@ -215,6 +219,32 @@ def test_the_best_checkpoint_on_val_is_chosen_and_test_is_measured_once(
     assert best < 20
     assert made["metrics"]["chosen"] == {"step": best, "val_miou": scores[best]}
     assert made["metrics"]["val"]["miou"] == scores[best]
+
+
+def test_views_at_test_time_are_measured_on_test_alone_and_reported_apart(
+    tmp_path, capsys, monkeypatch
+):
+    plain, several = tmp_path / "plain", tmp_path / "several"
+    for out, views in ((plain, ()), (several, (1.0, 1.5))):
+        monkeypatch.setattr(suite, "TOYS", (Entry("first", FIRST.flags, views=views),))
+        assert run(capsys, out)[0] == 0
+    once, more = (record(out, "first-s0") for out in (plain, several))
+    apart = more["metrics"].pop("test_views")
+    assert without_clock(more) == without_clock(once)
+    assert (apart["scales"], apart["flip"]) == ([1.0, 1.5], True)
+    assert apart["images"] == LENGTHS["test"]
+    assert apart["pixel_accuracy"] != more["metrics"]["test"]["pixel_accuracy"]
+    # By hand: four looks at each image, their probabilities averaged.
+    trained = load_run(several / "trained" / "first-s0", torch.device("cpu"))
+    images, labels = zip(*data.Scenes(LENGTHS["test"], (32, 32), split="test"), strict=True)
+    x, total = normalise(torch.stack(images).float() / 255), 0.0
+    with torch.no_grad():
+        for size in ((32, 32), (48, 48)):
+            view = F.interpolate(x, size, mode="bilinear")
+            for logits in (trained.model(view), trained.model(view.flip(3)).flip(3)):
+                total = total + F.interpolate(logits, (32, 32), mode="bilinear").softmax(1)
+    cm = confusion_matrix(total.argmax(1), torch.stack(labels), 8)
+    assert abs(apart["pixel_accuracy"] - pixel_accuracy(cm)) < 1e-3
 
 
 def test_what_is_kept_of_a_run_can_be_measured_and_used(alone, tmp_path, capsys):

@@ -10,6 +10,17 @@ import torch
 from torch import nn
 
 from segcourse.deconvnet import deconvnet_light, deconvnet_vgg16
+from segcourse.deeplab_networks import (
+    aspp_l_light,
+    aspp_l_vgg16,
+    aspp_s_light,
+    aspp_s_vgg16,
+    deeplab_v3_light,
+    deeplab_v3_resnet50,
+    deeplab_v3_resnet101,
+    largefov_light,
+    largefov_vgg16,
+)
 from segcourse.dilated_networks import (
     DilatedNet,
     dilated_context_light,
@@ -49,6 +60,16 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "dilated-context-vgg16": dilated_context_vgg16,
     "dilated-light": dilated_light,
     "dilated-context-light": dilated_context_light,
+    # DeepLab v2 on VGG16 with one rate and with four, and v3.
+    "largefov-vgg16": largefov_vgg16,
+    "aspp-s-vgg16": aspp_s_vgg16,
+    "aspp-l-vgg16": aspp_l_vgg16,
+    "deeplab-v3-resnet50": deeplab_v3_resnet50,
+    "deeplab-v3-resnet101": deeplab_v3_resnet101,
+    "largefov-light": largefov_light,
+    "aspp-s-light": aspp_s_light,
+    "aspp-l-light": aspp_l_light,
+    "deeplab-v3-light": deeplab_v3_light,
 }
 """Name to builder; a builder takes the number of classes K."""
 

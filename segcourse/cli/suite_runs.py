@@ -21,11 +21,15 @@ class Entry:
 
     name: of the records, NAME-s0.json for seed 0. flags: of `segcourse train`.
     start: name of another entry, whose best weights of the same seed this one starts from.
+    views: factors of the image's size. Test is measured once more with the mean of the
+        probabilities at these sizes, each also mirrored, and reported apart. A record that is
+        there is not measured again when they change.
     """
 
     name: str
     flags: str
     start: str = ""
+    views: tuple[float, ...] = ()
 
 
 # 5,500 steps of 8 images are 120 epochs of 367. val is measured every 11 epochs, not more often:
@@ -50,6 +54,9 @@ ISBI = (
     "--precision bf16 --channels-last "
 )
 
+# Test-time sizes of the runs that are also measured with several views.
+VIEWS = (0.75, 1.0, 1.25)
+
 # VGG16 and AlexNet have no batch norm, and are given a lower learning rate.
 RUNS = (
     # A step shows 1,024 windows of 31x31 pixels, about as many pixels as 6 images.
@@ -71,6 +78,15 @@ RUNS = (
         WHOLE_IMAGES + "--model dilated-context-vgg16 --lr 0.0001",
         start="dilated-vgg16",
     ),
+    # DeepLab v2: one rate, then four narrow and four wide ones; and v3.
+    Entry("largefov-vgg16", WHOLE_IMAGES + "--model largefov-vgg16 --lr 0.0001"),
+    Entry("aspp-l-vgg16", WHOLE_IMAGES + "--model aspp-l-vgg16 --lr 0.0001", views=VIEWS),
+    Entry("aspp-s-vgg16", WHOLE_IMAGES + "--model aspp-s-vgg16 --lr 0.0001"),
+    Entry(
+        "deeplab-v3-resnet50",
+        WHOLE_IMAGES + "--model deeplab-v3-resnet50 --lr 0.001",
+        views=VIEWS,
+    ),
     Entry("fcn-googlenet", WHOLE_IMAGES + "--model fcn-googlenet --lr 0.001"),
     Entry("fcn-alexnet", WHOLE_IMAGES + "--model fcn-alexnet --lr 0.0001"),
     Entry("fcn32s-light", WHOLE_IMAGES + "--model fcn32s-light --lr 0.003"),
@@ -81,6 +97,10 @@ RUNS = (
         WHOLE_IMAGES + "--model dilated-context-light --lr 0.003",
         start="dilated-light",
     ),
+    Entry("largefov-light", WHOLE_IMAGES + "--model largefov-light --lr 0.003"),
+    Entry("aspp-s-light", WHOLE_IMAGES + "--model aspp-s-light --lr 0.003"),
+    Entry("aspp-l-light", WHOLE_IMAGES + "--model aspp-l-light --lr 0.003"),
+    Entry("deeplab-v3-light", WHOLE_IMAGES + "--model deeplab-v3-light --lr 0.003", views=VIEWS),
     # As the paper trained them: one skip at a time, from the weights of the network before. Each
     # stage is 120 epochs more, so these do not compare with the others by budget.
     Entry(
@@ -107,4 +127,5 @@ SCENES = (
 TOYS = (
     Entry("toy", SCENES + "--model full-resolution --ema 0.9"),
     Entry("toy-longer", SCENES + "--model full-resolution --steps 20", start="toy"),
+    Entry("toy-views", SCENES + "--model aspp-s-light --steps 20", views=(1.0, 1.25)),
 )

@@ -29,6 +29,7 @@ from segcourse.data.resident import ResidentSet, evaluation_batches
 from segcourse.labels import IGNORE
 from segcourse.metrics import mean_iou, trimap
 from segcourse.records import record, write_record
+from segcourse.views import AveragedViews
 
 TRIMAP_WIDTH = 3
 """In pixels, as `segcourse eval` has it."""
@@ -84,6 +85,8 @@ def work(
             return None
         # Val and test are measured twice: whole, and near borders.
         images = sum(len(data.resident(split) or ()) for split in ("val", "test"))
+        passes = 2 * sum(scale**2 for scale in job.entry.views)  # in passes at the image's size
+        images += passes * len(data.resident("test") or ())
         if not deadline.allows(2 * trained.evaluation_seconds * images / len(data.sets.val)):
             return None
         made = _measured(job, out, config, model, data, trained, device)
@@ -149,6 +152,13 @@ def _measured(
     checkpoints.load_weights(model, chosen.path)
     dense = as_dense(model)
     metrics: dict = {"chosen": {"step": chosen.step, "val_miou": chosen.score}}
+    test = data.resident("test")
+    if job.entry.views:
+        metrics["test_views"] = None
+        if test is not None:
+            views = AveragedViews(dense, job.entry.views)
+            scored = measure(views, test, config.precision, config.data)
+            metrics["test_views"] = scored | {"scales": job.entry.views, "flip": True}
     majority = int(trained.pixels.argmax())
     for split in ("val", "test"):
         resident = data.resident(split)
