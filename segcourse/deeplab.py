@@ -4,8 +4,10 @@ The heads are in `segcourse.aspp`, the dilation in `segcourse.dilate`. What is t
 stride can be used at another: the weights do not know the stride, only the rates do.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,16 +24,46 @@ class DeepLab(nn.Module):
     Args:
         backbone: dilated to the output stride that the head's rates are for.
         head: (N, backbone.channels[-1], h, w) to (N, K, h, w).
+        finer: how many times finer the grid is than the one on which the weights were trained.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module):
+    def __init__(self, backbone: Backbone, head: nn.Module, finer: int = 1):
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self.finer = backbone, head, finer
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits at the image's size."""
         scores = self.head(self.backbone(image)[-1])  # (N, K, h, w)
-        return F.interpolate(scores, image.shape[2:], mode="bilinear", align_corners=False)
+        return enlarge(scores, image.shape[2:], self.finer)
+
+
+def enlarge(scores: Tensor, size: tuple[int, int], finer: int = 1) -> Tensor:
+    """Bilinear scores at another size, each cell where it was in training.
+
+    torch's bilinear resize, as torchvision's models use it, takes cell i of stride s to be at pixel
+    s i + (s - 1) / 2. A network whose kernels are centred has it at s i, and learns to answer for a
+    place (s - 1) / 2 pixels further. On a finer grid that place is as far from the cell as before,
+    and the resize would put it nearer: by 4 pixels from stride 16 to 8. So a finer grid is read
+    where the coarse one, which holds every `finer`-th of its cells, would have been.
+
+    Args:
+        scores: (N, K, h, w).
+        size: (H, W) to enlarge to.
+        finer: how many times finer the grid is than the one on which the weights were trained.
+    """
+    if finer == 1:
+        return F.interpolate(scores, size, mode="bilinear", align_corners=False)
+    axes = []
+    for pixels, cells in zip(size, scores.shape[2:], strict=True):
+        coarse = -(-cells // finer)
+        at = torch.arange(pixels, dtype=scores.dtype, device=scores.device)
+        at = finer * ((at + 0.5) * coarse / pixels - 0.5)
+        axes.append(
+            2 * at.clamp(0, cells - 1) / max(cells - 1, 1) - 1
+        )  # to -1..1, the first and the last cell
+    rows, columns = torch.meshgrid(*axes, indexing="ij")
+    grid = torch.stack([columns, rows], dim=2).expand(len(scores), -1, -1, -1)
+    return F.grid_sample(scores, grid, padding_mode="border", align_corners=True)
 
 
 def deeplab_v2(
@@ -84,8 +116,7 @@ def rates_at(output_stride: int, rates: tuple[int, ...] = RATES_V3, stated_at: i
 def deeplab_v3(backbone: Backbone, num_classes: int, output_stride: int = 8) -> DeepLab:
     """DeepLab v3: atrous rates (12, 24, 36) at output stride 8, and as wide a view at others.
 
-    A model trained at 16 is used at 8 by loading its weights into one that is built with 8, as
-    v3's section 4.1 does: the rates double, and no weight changes.
+    `at_finer_stride` uses a model at 8 that was trained at 16.
 
     Args:
         backbone: not dilated, as `resnet50()`; a copy is dilated.
@@ -97,6 +128,57 @@ def deeplab_v3(backbone: Backbone, num_classes: int, output_stride: int = 8) -> 
     """
     head = ASPPv3(backbone.channels[-1], num_classes, rates_at(output_stride))
     return DeepLab(dilate(backbone, output_stride), head)
+
+
+def widen(head: nn.Module, factor: int = 2) -> nn.Module:
+    """A copy of a head for a grid that is `factor` times finer: every rate times `factor`.
+
+    Every rate means also those that are 1, as in the 3x3 that torchvision's v3 has before its
+    scores. Where that one is left alone it looks at half the pixels it was trained to look at.
+    At every `factor`-th position the copy gives what the head gave, but for image pooling, whose
+    mean is over all positions.
+
+    Args:
+        head: convolutions with zero padding that keep the size; not changed.
+        factor: how many times finer the grid is.
+
+    Raises:
+        ValueError: the factor is below 1.
+    """
+    if factor < 1:
+        raise ValueError(f"factor is {factor}: give 1 or more")
+    twin = copy.deepcopy(head)
+    for layer in twin.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.dilation = tuple(factor * rate for rate in layer.dilation)
+            layer.padding = tuple(factor * before for before in layer.padding)
+    return twin
+
+
+def at_finer_stride(model: DeepLab, backbone: Backbone, output_stride: int) -> DeepLab:
+    """A trained DeepLab at a finer output stride: the same weights, all rates multiplied (v3, 4.1).
+
+    Args:
+        model: trained, at a coarser output stride; not changed.
+        backbone: a network of the same layers, not dilated; its weights do not matter.
+        output_stride: one that the backbone passes and that divides the model's.
+
+    Returns:
+        The new model, in evaluation mode: batch norm keeps the statistics of the coarse grid.
+
+    Raises:
+        ValueError: the output stride does not divide the model's, or what `dilate` refuses.
+    """
+    before = model.backbone.strides[-1]
+    if before % output_stride:
+        raise ValueError(
+            f"output stride {output_stride} does not divide the model's, {before}: give "
+            f"{before // 2} or another divisor of {before}"
+        )
+    finer = dilate(backbone, output_stride)
+    finer.load_state_dict(model.backbone.state_dict())
+    factor = before // output_stride
+    return DeepLab(finer, widen(model.head, factor), model.finer * factor).eval()
 
 
 _PARTS = {

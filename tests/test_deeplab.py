@@ -3,11 +3,21 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
 
 from segcourse.aspp import ASPP
 from segcourse.backbones import LightBackbone, resnet50, resnet101
-from segcourse.deeplab import DeepLab, deeplab_v3, load_torchvision, rates_at
+from segcourse.deeplab import (
+    DeepLab,
+    at_finer_stride,
+    deeplab_v2,
+    deeplab_v3,
+    enlarge,
+    load_torchvision,
+    rates_at,
+    widen,
+)
 from segcourse.dilate import dilate
 
 
@@ -86,20 +96,72 @@ def test_rates_see_as_many_pixels_at_every_output_stride():
 
 @torch.no_grad()
 def test_one_set_of_weights_serves_both_output_strides():
-    """At 8 with doubled rates, the scores at every second position are those at 16."""
+    """At 8 with every rate doubled, the scores at every second position are those at 16."""
     backbone = randomised(LightBackbone((4, 4, 8, 8, 8)))
     coarse = deeplab_v3(backbone, 3, output_stride=16).double().eval()
     randomised(coarse)
-    fine = deeplab_v3(backbone, 3, output_stride=8).double().eval()
-    fine.load_state_dict(coarse.state_dict())
+    fine = at_finer_stride(coarse, LightBackbone((4, 4, 8, 8, 8)).double(), 8)
+    assert fine.backbone.strides[-1] == 8
     x = image((64, 96)).double()
     features = coarse.backbone(x)[-1], fine.backbone(x)[-1]
     assert (features[0] - features[1][..., ::2, ::2]).abs().max() < 1e-12
-    # Without image pooling, whose mean is over other positions, the heads agree too.
-    local = [[b for b in model.head.branches[:-1]] for model in (coarse, fine)]
-    for at_16, at_8 in zip(*local, strict=True):
-        difference = at_16(features[0]) - at_8(features[1])[..., ::2, ::2]
-        assert difference.abs().max() < 1e-12
+    # Image pooling takes its mean over other positions: here both are given the coarse one's.
+    mean = coarse.head.branches[-1](features[0])[..., :1, :1]
+    for model in (coarse, fine):
+        model.head.branches[-1] = Constant(mean)
+    at_16, at_8 = coarse.head(features[0]), fine.head(features[1])
+    assert at_8.shape[2:] == (8, 12)
+    assert (at_16 - at_8[..., ::2, ::2]).abs().max() < 1e-12
+    # Where the 3x3 before the scores keeps its rate, they differ.
+    fine.head.score[0].dilation = fine.head.score[0].padding = (1, 1)
+    assert (at_16 - fine.head(features[1])[..., ::2, ::2]).abs().max() > 1e-3
+
+
+class Constant(nn.Module):
+    """The same features at every position."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        return self.value.expand(-1, -1, *x.shape[2:])
+
+
+@torch.no_grad()
+def test_v2_at_a_finer_stride_gives_the_same_scores_in_between():
+    coarse = deeplab_v2(randomised(LightBackbone((4, 4, 8, 8))), 3, (1, 3), 5, output_stride=16)
+    coarse = coarse.double().eval()
+    before = {name: tensor.clone() for name, tensor in coarse.state_dict().items()}
+    x = image((64, 96)).double()
+    for output_stride, step in ((8, 2), (4, 4)):
+        fine = at_finer_stride(coarse, LightBackbone((4, 4, 8, 8)).double(), output_stride)
+        a, b = (model.head(model.backbone(x)[-1]) for model in (coarse, fine))
+        assert (a - b[..., ::step, ::step]).abs().max() < 1e-12
+        assert fine.state_dict().keys() == before.keys()
+        assert all(tensor.equal(before[name]) for name, tensor in fine.state_dict().items())
+    assert coarse.head.branches[1][0].dilation == (3, 3)  # the given one is as it was
+
+
+@pytest.mark.parametrize(("side", "pixels", "finer"), [(5, 40, 2), (4, 61, 2), (4, 64, 4)])
+def test_a_finer_grid_is_read_where_the_coarse_one_was(side, pixels, finer):
+    """Where the new scores lie on lines between the old ones, nothing changes."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 2, side, side, generator=generator, dtype=torch.float64)
+    cells = finer * (side - 1) + 1
+    fine = F.interpolate(coarse, (cells, cells), mode="bilinear", align_corners=True)
+    size = (pixels, pixels)
+    assert (enlarge(fine, size, finer) - enlarge(coarse, size)).abs().max() < 1e-12
+    # torch's resize of the fine grid alone would move it.
+    assert (enlarge(fine, size) - enlarge(coarse, size)).abs().max() > 1e-2
+
+
+def test_a_stride_that_does_not_divide_is_refused():
+    model = deeplab_v2(LightBackbone((4, 4, 8)), 3, (1,), 4, output_stride=4)
+    with pytest.raises(ValueError, match="does not divide the model's, 4: give 2"):
+        at_finer_stride(model, LightBackbone((4, 4, 8)), 8)
+    with pytest.raises(ValueError, match="factor is 0"):
+        widen(model.head, 0)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 40)])

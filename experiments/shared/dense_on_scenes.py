@@ -20,6 +20,8 @@ from shared.windows_on_scenes import (
     right_of_the_pair,
 )
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from segcourse.data import Scene, scene
 from segcourse.data.augment import normalise
@@ -63,11 +65,17 @@ def tensors(made: tuple[Scene, ...]) -> tuple[Tensor, Tensor]:
     return normalise(images), torch.stack([one.labels for one in made])
 
 
+def one_cycle(optimizer: Optimizer, budget: Budget) -> LRScheduler:
+    """The learning rate rises over the first 15 % of the steps, then falls to nearly zero."""
+    return OneCycleLR(optimizer, budget.learning_rate, total_steps=budget.steps, pct_start=0.15)
+
+
 def train(
     model: nn.Module,
     budget: Budget,
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    schedule: Callable[[Optimizer, Budget], LRScheduler] = one_cycle,
 ) -> float:
     """Train in place on crops around pixels of a class drawn uniformly, turned and mirrored.
 
@@ -76,6 +84,7 @@ def train(
         budget: scenes, steps, crops and learning rate.
         seed: of the crops; the weights are the caller's.
         loss: (logits, labels) to a scalar.
+        schedule: from the optimizer, at `budget.learning_rate`, to what lowers its rate.
 
     Returns:
         CPU seconds (of all threads) spent.
@@ -84,9 +93,7 @@ def train(
     pixels = pixels_of_each_class(labels)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=budget.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, budget.learning_rate, total_steps=budget.steps, pct_start=0.15
-    )
+    rate = schedule(optimizer, budget)
     start = time.process_time()
     model.train().to(memory_format=torch.channels_last)
     for _ in range(budget.steps):
@@ -96,7 +103,7 @@ def train(
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
+        rate.step()
     model.eval()
     return time.process_time() - start
 

@@ -43,7 +43,7 @@ _DRAWING = {
         "show_scene",
     ),
     "fields": ("show_field", "show_grid", "skip_diagram"),
-    "holes": ("coverage_grid", "taps_figure"),
+    "holes": ("coverage_grid", "taps_figure", "taps_star", "valid_taps_map"),
     "maps": ("feature_maps", "heat_map"),
     "charts": ("bars", "confusion_heat_map", "curves"),
     "grids": ("convolution_figure", "grid_row", "matrix_grid"),
@@ -97,11 +97,13 @@ __all__ = [
     "skip_diagram",
     "subplots",
     "taps_figure",
+    "taps_star",
     "text_on",
     "to_array",
     "to_png",
     "u_diagram",
     "use_style",
+    "valid_taps_map",
 ]
 
 

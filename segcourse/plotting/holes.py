@@ -4,11 +4,14 @@ Every figure of a series has one size, so that a slider does not make the page j
 are given: what computes them is tested in `tests/test_gridding.py`.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from segcourse.plotting.colors import GREY, INK, PALE, WARM, text_on
+from segcourse.plotting.colors import GREY, INK, PALE, SERIES, WARM, text_on
 from segcourse.plotting.figures import SEQUENTIAL, SIGNED, WIDTH, HouseFigure, styled, subplots
 from segcourse.plotting.pictures import bare, show_image
 from segcourse.plotting.pixels import as_array
@@ -50,6 +53,70 @@ def taps_figure(
     grid[0, 1].imshow(values, cmap=SIGNED, vmin=-largest, vmax=largest)
     grid[0, 1].plot(at[1], at[0], "o", color=INK, markersize=6, mec="white", mew=1.2)
     bare(grid[0, 1], f"output at rate {dilation}")
+    return figure
+
+
+@styled
+def taps_star(side: int, at: tuple[int, int], rates: Sequence[int]) -> HouseFigure:
+    """The taps of one 3x3 kernel for each rate around a cell; hollow where they leave the map.
+
+    Args:
+        side: cells of the square map along each side.
+        at: (row, col) of the cell, on the map.
+        rates: a colour and a mark for each, at most four.
+
+    Raises:
+        ValueError: a cell off the map, or more rates.
+    """
+    if not (min(at) >= 0 and max(at) < side):
+        raise ValueError(f"the cell {at} is not on a map of {side} x {side}: give one that is")
+    if not 1 <= len(rates) <= 4:
+        raise ValueError(f"{len(rates)} rates: give one to four, each has a mark of its own")
+    room = 38  # cells around the map, so that every rate has the same frame
+    figure, ((ax,),) = subplots(size=(4.6, 5.3))
+    ax.add_patch(Rectangle((-0.5, -0.5), side, side, facecolor=PALE, edgecolor=INK, lw=1.5))
+    for rate, color, mark in zip(rates, SERIES, "os^D", strict=False):
+        steps = np.array([-rate, 0, rate])
+        rows, cols = (axis.ravel() for axis in np.meshgrid(at[0] + steps, at[1] + steps))
+        on = (rows >= 0) & (rows < side) & (cols >= 0) & (cols < side)
+        ax.plot(cols[on], rows[on], mark, color=color, markersize=7, label=f"rate {rate}")
+        ax.plot(cols[~on], rows[~on], mark, color=color, markersize=7, markerfacecolor="white")
+    ax.plot(at[1], at[0], "o", color=INK, markersize=6)
+    ax.set(xlim=(-room, side + room), ylim=(side + room, -room), aspect="equal")
+    bare(ax, "")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+@styled
+def valid_taps_map(counts: object, title: str = "") -> HouseFigure:
+    """How many taps lie on the map, by position: darker for more, with the numbers written in.
+
+    Args:
+        counts: (S, S) integers in 1..9, alike along bands as `segcourse.aspp.valid_taps` gives.
+        title: one line above.
+
+    Raises:
+        ValueError: counts that are not square.
+    """
+    cells = as_array(counts)
+    if cells.ndim != 2 or cells.shape[0] != cells.shape[1]:
+        raise ValueError(f"counts of shape {cells.shape} are not a square map: give (S, S)")
+    side = len(cells)
+    figure, ((ax,),) = subplots(size=(4.6, 5.0))
+    ax.imshow(cells, cmap=SEQUENTIAL, vmin=0, vmax=11, extent=(0, side, side, 0))
+    first = cells[side // 2]
+    cuts = [0, *(np.flatnonzero(np.diff(first)) + 1), side]
+    wide = [(a, b) for a, b in pairwise(cuts) if (b - a) / side > 0.07]
+    for top, bottom in wide:
+        for left, right in wide:
+            value = int(cells[(top + bottom) // 2, (left + right) // 2])
+            tint = np.array(SEQUENTIAL(value / 11)[:3]) * 255
+            where = (left + right) / 2, (top + bottom) / 2
+            ax.text(*where, str(value), ha="center", va="center", color=text_on(tint))
+    bare(ax, title)
+    for spine in ax.spines.values():
+        spine.set(visible=True, edgecolor=GREY)
     return figure
 
 
