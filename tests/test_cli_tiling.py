@@ -10,6 +10,7 @@ from torch import nn
 from segcourse.cli import main, tiling
 from segcourse.cli.predict import predict
 from segcourse.errors import UsageError
+from segcourse.overlap_tile import Geometry, measure
 from segcourse.unet import UNet
 
 
@@ -95,15 +96,46 @@ class SeesEverything(nn.Module):
         return x + x.mean((2, 3), keepdim=True)
 
 
-def test_a_model_that_sees_the_whole_image_is_refused(monkeypatch):
-    monkeypatch.setattr(tiling, "measure", lambda model: measure_small(model))
-    with pytest.raises(UsageError, match="--size or --full-size"):
+def test_a_model_that_sees_the_whole_image_is_refused_without_a_margin(monkeypatch):
+    monkeypatch.setattr(tiling, "measure", measure_small)
+    with pytest.raises(UsageError, match=r"choose one yourself with --margin, .* --full-size"):
         tiling.plan(SeesEverything(), 96, None)
 
 
-def measure_small(model):
-    from segcourse.overlap_tile import measure
+def test_with_a_margin_such_a_model_labels_each_tile_as_an_image_of_its_own(monkeypatch, capsys):
+    monkeypatch.setattr(tiling, "measure", measure_small)
+    net = SeesEverything()
+    planned = tiling.plan(net, 30, 5)
+    assert planned == tiling.Tiling(30, 5, 1)
+    assert "labels differ from the whole image's" in capsys.readouterr().err
+    image = torch.zeros(3, 30, 60, dtype=torch.uint8)
+    image[0, :, 40:], image[1] = 255, 120
+    labels = tiling.by_tile(net, image, planned, torch.device("cpu"))
+    seen = (slice(0, 35), slice(25, 60))  # of the two tiles: the first 35 columns, the last 35
+    for columns, core, kept in zip(seen, ((0, 30), (30, 60)), ((0, 30), (5, 35)), strict=True):
+        alone = predict(net, image[:, :, columns], None, torch.device("cpu"))
+        assert (labels[:, slice(*core)] == alone[:, slice(*kept)]).all()
 
+
+def test_a_tile_and_a_margin_out_of_range_are_told(monkeypatch):
+    monkeypatch.setattr(tiling, "measure", measure_small)
+    with pytest.raises(UsageError, match="--tile 0 .* use 1"):
+        tiling.plan(SeesEverything(), 0, 8)
+    with pytest.raises(UsageError, match="--margin -8 is negative"):
+        tiling.plan(SeesEverything(), 96, -8)
+
+
+def test_a_given_margin_bounds_what_is_tried(monkeypatch):
+    tried = []
+    monkeypatch.setattr(
+        tiling, "measure", lambda model, largest=2048: tried.append(largest) or Geometry(8, 40)
+    )
+    for tile, margin in ((96, 40), (2048, 64), (96, None)):
+        tiling.plan(nn.Identity(), tile, margin)
+    assert tried == [1024, 2048 + 2 * 64, 2048]
+
+
+def measure_small(model, largest=64):
     return measure(model, side=64, largest=64)
 
 
