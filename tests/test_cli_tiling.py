@@ -119,7 +119,7 @@ def test_with_a_margin_such_a_model_labels_each_tile_as_an_image_of_its_own(monk
 
 def test_a_tile_and_a_margin_out_of_range_are_told(monkeypatch):
     monkeypatch.setattr(tiling, "measure", measure_small)
-    with pytest.raises(UsageError, match="--tile 0 .* use 1"):
+    with pytest.raises(UsageError, match=r"--tile 0 .* use 1"):
         tiling.plan(SeesEverything(), 0, 8)
     with pytest.raises(UsageError, match="--margin -8 is negative"):
         tiling.plan(SeesEverything(), 96, -8)
