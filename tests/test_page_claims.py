@@ -238,3 +238,125 @@ def test_the_steps_of_the_paper_and_ours_have_one_order_of_sizes(skips):
     means = [sum(run["miou"] for run in rows[name, 3]) / 3 for name in ("32s", "16s", "8s")]
     assert "gives 3.0 points and 16s to 8s another 0.3" in prose("fcn")
     assert means[1] - means[0] > 5 * (means[2] - means[1]) > 0
+
+
+def test_border_weights_part_cells_as_the_page_says():
+    record = results.read("unet/touching_cells")
+    config, variants = record["config"], record["metrics"]["variants"]
+    assert "with four seeds" in prose("unet")
+    assert config["seeds"] == 4
+    assert config["picture"]["columns"][:3] == ["balanced", "heavy_background", "border"]
+    assert {variants[name]["images"] for name in config["picture"]["columns"][:3]} == {30}
+    found = {name: mean(row, "merged") for name, row in variants.items()}
+    assert {round(run["objects"]) for row in variants.values() for run in row["runs"]} == {30}
+    assert 6 < found["balanced"] < 7
+    assert round(found["heavy_background"]) == 3
+    assert round(found["border"]) == 1
+    for worse, better in (("balanced", "heavy_background"), ("heavy_background", "border")):
+        pairs = zip(variants[worse]["runs"], variants[better]["runs"], strict=True)
+        assert all(a["merged"] > b["merged"] for a, b in pairs), "in every seed"
+    iou, rand = (
+        {name: mean(row, key) for name, row in variants.items()}
+        for key in ("cell_iou", "adapted_rand_error")
+    )
+    assert iou["balanced"] > iou["heavy_background"] > iou["border"], "the IoU falls"
+    assert rand["balanced"] > rand["border"]
+
+
+def test_one_image_bent_teaches_more_than_one_as_the_page_says():
+    variants = results.read("unet/touching_cells")["metrics"]["variants"]
+    plain, *bent = (variants[f"one_image{how}"] for how in ("", "_bent_2px", "_bent_4px"))
+    for row in bent:
+        assert mean(row, "cell_iou") < mean(plain, "cell_iou") + 0.005, "does not help the IoU"
+        assert mean(row, "merged") < mean(plain, "merged")
+        assert 0.25 < 1 - mean(row, "adapted_rand_error") / mean(plain, "adapted_rand_error") < 0.4
+        assert mean(row, "adapted_rand_error") > 2 * mean(variants["border"], "adapted_rand_error")
+
+
+def test_the_memory_of_tiles_does_not_grow_with_the_image():
+    rows = results.read("unet/overlap_tile_memory")["metrics"]["rows"]
+    grown = {(r["side_px"], r["way"]): r["peak_mib"] - r["before_mib"] for r in rows}
+    assert "on images of 1024 to 8192 pixels a side" in prose("unet")
+    assert {side for side, _ in grown} == {1024, 2048, 4096, 8192}
+    assert 3.3 < grown[2048, "whole"] / grown[1024, "whole"] < 4.5, "nearly four times"
+    assert grown[8192, "tiles"] < 1.05 * grown[4096, "tiles"] < grown[1024, "whole"]
+    assert {r["agrees_with_whole"] for r in rows if "agrees_with_whole" in r} == {1.0}
+
+
+@pytest.fixture(scope="module")
+def unet_skips():
+    record = results.read("unet/skips")
+    networks = {name: row["runs"] for name, row in record["metrics"]["networks"].items()}
+    return record["config"], networks, record["metrics"]["levels_alone"]
+
+
+def points_lost(networks, name, key):
+    pairs = zip(networks["all"], networks[name], strict=True)
+    return [100 * (whole[key] - run[key]) for whole, run in pairs]
+
+
+ONE_OUT = ("without_0", "without_1", "without_2")
+
+
+def test_no_skip_loses_the_outlines_and_each_skip_some_of_them(unet_skips):
+    config, networks, _ = unet_skips
+    text = prose("unet")
+    assert "For each of three seeds one light U-Net of depth 3" in text
+    assert (config["seeds"], config["depth"], config["quick"]) == (3, 3, False)
+    assert f"for {config['steps']:,} steps. Then five copies" in text
+    assert f"go on for {config['more_steps']} steps" in text
+    none = points_lost(networks, "none", "near_1px_iou")
+    assert f"lose {min(none):.0f} to {max(none):.0f} points within one pixel of an outline" in text
+    assert all(0 < lost < 1 for lost in points_lost(networks, "none", "far_iou"))
+    assert all(run["iou"][5] == 0 for run in networks["none"]), "not one pixel of a bar is right"
+    single = [points_lost(networks, name, "near_1px_iou") for name in ONE_OUT]
+    low, high = min(map(min, single)), max(map(max, single))
+    assert low > 0, "each costs, in every seed"
+    assert f"between {low:.1f} and {high:.1f} points" in text
+    for losses, whole in zip(zip(*single, strict=True), none, strict=True):
+        assert 0 < sum(losses) < whole / 3, "do not make a third"
+    assert all(abs(x) < 1 for n in ONE_OUT for x in points_lost(networks, n, "far_iou"))
+
+
+def test_the_middle_skip_is_missed_most_and_the_finest_decides_the_last_pixel(unet_skips):
+    _, networks, alone = unet_skips
+    near = {name: points_lost(networks, name, "near_1px_iou") for name in ONE_OUT}
+    by_seed = list(zip(*near.values(), strict=True))
+    assert all(max(losses) == losses[1] for losses in by_seed), "level 1, in all three seeds"
+    assert sum(near["without_0"]) < sum(near["without_2"]), "the finest costs least on average"
+    assert sum(a > c for a, _, c in by_seed) == 1, "in one seed more than level 2"
+    wider = {name: points_lost(networks, name, "near_3px_iou") for name in ONE_OUT}
+    share = [[w / n for w, n in zip(wider[k], near[k], strict=True)] for k in ONE_OUT]
+    assert max(share[0]) < 0.5, "less than half"
+    assert min(share[1] + share[2]) > 0.74, "three quarters and more"
+    for finest, middle, coarsest in zip(*share, strict=True):
+        assert finest < middle < coarsest, "the finer, the closer to the outline"
+    averages = [sum(near[name]) / 3 for name in ONE_OUT]
+    said = [
+        [sum(points_lost(networks, n, k)) / 3 for k in ("near_1px_iou", "near_3px_iou", "far_iou")]
+        for n in ONE_OUT
+    ]
+    cells = json.loads((ROOT / "book/unet.ipynb").read_text("utf-8"))["cells"]
+    (alt,) = (
+        c["metadata"]["mystnb"]["image"]["alt"]
+        for c in cells
+        if c["metadata"].get("mystnb", {}).get("figure", {}).get("name") == "fig-skips"
+    )
+    assert f"Without level 0: {said[0][0]:.1f} points within 1 px, {said[0][1]:.1f} within" in alt
+    for level in (1, 2):
+        assert f"Without level {level}: {said[level][0]:.1f} and {said[level][1]:.1f}." in alt
+    assert max(far for _, _, far in said) < 0.5, "far: below half a point"
+    assert said[0][2] <= 0, "and without level 0 none"
+
+    def named(level, key="near_1px_iou"):
+        return [run[key] for run in alone[str(level)]]
+
+    far = [sum(named(level, "far_iou")) for level in range(4)]
+    assert far == sorted(far), "rises with every level"
+    assert max(named(0) + named(0, "far_iou")) < 0.13, "names hardly anything"
+    for level in range(4):
+        pairs = zip(named(level), networks["all"], strict=True)
+        assert all(one < run["near_1px_iou"] / 2 for one, run in pairs), "not half of the U-Net"
+    for zero, one, two in zip(named(0), named(1), named(2), strict=True):
+        assert zero < two < one, "knows most near outlines, in every seed"
+    assert averages[0] < averages[2] < averages[1], "the order in which they were missed"
