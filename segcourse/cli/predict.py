@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segcourse.cli.crf_flags import Settings, add_crf_flags, refine, settings_if_asked
 from segcourse.cli.drawing import label_image, overlay, with_legend
 from segcourse.cli.flags import add_device
 from segcourse.cli.images import find_images, read_image
@@ -33,12 +34,17 @@ scores are then enlarged to the image's size. Grey images become RGB, transparen
 --tile labels an image at full size piece by piece, so that the network's memory depends on the
 tile and not on the image. How far the network looks, and where tiles may begin, is measured once;
 with the margin that follows the labels are those of the whole image. The overlay is then a small
-one, at most 2048 px a side."""
+one, at most 2048 px a side.
+
+--crf refines the scores by the colours of the image, at the image's size, before each pixel takes
+its label. Sigmas are in pixels of the image and in colour units; `segcourse crf-search` finds some
+for a run. A CRF follows colour edges: it mends ragged borders and loses thin or faint objects."""
 
 EPILOG = """\
 example:
   segcourse predict street.jpg photos/ --run runs/x --out predictions
   segcourse predict plate.png --run runs/x --out predictions --tile 1024 --max-pixels 400000000
+  segcourse predict street.jpg --run runs/x --out predictions --crf --sxy 60 --srgb 5
 
 An image that cannot be read is reported, the others are done, and the exit code is 1.
 Files from an earlier call are overwritten."""
@@ -92,6 +98,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="refuse images with more pixels than this, before reading them",
     )
+    parser.add_argument("--crf", action="store_true", help="refine the scores with a dense CRF")
+    add_crf_flags(parser, "CRF, with --crf")
     add_device(parser)
 
 
@@ -101,6 +109,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--size {args.size[0]} {args.size[1]}: both must be at least 1")
     if args.margin is not None and args.tile is None:
         raise UsageError(f"--margin {args.margin} is for tiles: give --tile too, or leave it out")
+    crf = settings_if_asked(args)
+    if crf is not None and args.tile is not None:
+        raise UsageError(
+            "--crf lets every pixel listen to the whole image, which --tile cuts up: leave one out"
+        )
     images = find_images(args.images)
     trained = load_run(args.run_dir, choose_device(args.device))
     tiling = None if args.tile is None else plan(trained.model, args.tile, args.margin)
@@ -124,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
         if tiling is not None:
             labels = by_tile(trained.model, pixels, tiling, trained.device).numpy()
         else:
-            labels = predict(trained.model, pixels, area, trained.device).numpy()
+            labels = predict(trained.model, pixels, area, trained.device, crf).numpy()
         label_image(labels, trained.classes).save(targets[0])
         if tiling is not None:
             image, labels = overview(image, labels)
@@ -139,7 +152,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, image: Tensor, area: int | None, device: torch.device) -> Tensor:
+def predict(
+    model: nn.Module,
+    image: Tensor,
+    area: int | None,
+    device: torch.device,
+    crf: Settings | None = None,
+) -> Tensor:
     """Label one image.
 
     Args:
@@ -148,15 +167,24 @@ def predict(model: nn.Module, image: Tensor, area: int | None, device: torch.dev
         area: pixels that the network sees; the image is scaled to it, keeping its shape. None
             gives the image as it is.
         device: where the model is.
+        crf: refines the scores at the image's size; None: none does.
 
     Returns:
         (H, W) int64 class indices, on the CPU.
     """
+    logits = scores(model, image, area, device)
+    if crf is not None:
+        return refine(logits, image, crf).cpu()
+    return enlarged_argmax(logits, *image.shape[1:]).cpu()
+
+
+@torch.inference_mode()
+def scores(model: nn.Module, image: Tensor, area: int | None, device: torch.device) -> Tensor:
+    """Logits (K, h, w) of one image, at the size that the network sees; arguments as `predict`."""
     H, W = image.shape[1:]
     scale = 1.0 if area is None else math.sqrt(area / (H * W))
     seen = resize_image(image, (max(round(H * scale), 1), max(round(W * scale), 1)))
-    logits = model(normalise(seen[None].to(device).float() / 255))[0]
-    return enlarged_argmax(logits, H, W).cpu()
+    return model(normalise(seen[None].to(device).float() / 255))[0]
 
 
 def enlarged_argmax(logits: Tensor, height: int, width: int) -> Tensor:
