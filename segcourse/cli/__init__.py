@@ -1,4 +1,4 @@
-"""The command line: seven commands, their exit codes, and errors without a traceback (README.md).
+"""The command line: its commands, their exit codes, and errors without a traceback (README.md).
 
 Each command is one module with `configure(parser)` and `run(args) -> exit code`. A module is
 imported only when its command is named, so `segcourse --help` does not wait for torch.
