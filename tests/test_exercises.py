@@ -1,88 +1,78 @@
 """The assignments: what each test cell is worth, and which marks hand-written answers get."""
 
-import ast
 from collections import Counter
 
 import exercise_sources as sources
 import pytest
 
-SEEDS = (0, 1)
 KINDS = {"right", "unusual", "partly", "misconception"}
 every_assignment = pytest.mark.parametrize("stem", sources.STEMS)
 every_variant = pytest.mark.parametrize(
-    ("stem", "seed"), [(stem, seed) for stem in sources.STEMS for seed in SEEDS]
+    ("stem", "seed"), [(stem, seed) for stem in sources.STEMS for seed in (0, 1)]
 )
-
-
-@every_variant
-def test_every_cell_is_python_when_its_numbers_are_filled_in(stem, seed):
-    one = sources.Assignment(stem, seed)
-    for cell in (*one.public, *one.private, *one.answers):
-        if cell.kind == "variants":
-            continue
-        if cell.kind in {"markdown", "question", "rubric"}:
-            assert all(line.startswith("#") or not line for line in cell.source.splitlines())
-        else:
-            ast.parse(cell.source)
 
 
 @every_assignment
 def test_an_assignment_has_its_parts(stem):
-    one = sources.Assignment(stem)
-    assert len(one.stubs) in (2, 3)
-    assert one.stubs.keys() == one.solutions.keys()
-    for name in one.stubs:
-        assert one.tests(name, ("test",)), f"{name} has no visible test"
-        assert one.tests(name, ("hidden",)), f"{name} has no hidden test"
-    questions = [c.name for c in one.public if c.kind == "question"]
-    assert len(questions) == 1
-    assert questions == [c.name for c in one.private if c.kind == "rubric"]
-    assert not [c for c in one.public if c.kind in {"solution", "hidden", "rubric"}]
+    one = sources.assignment(stem)
+    assert len(one.of("answer")) in (2, 3)
+    assert len(one.of("question")) == 1
+    for cell in one.of("answer"):
+        assert cell.read, f"{cell.name}: where in the chapter to read"
+        for kind in ("test", "hidden"):
+            assert sources.points(one, cell.name, (kind,)), f"{cell.name} has no {kind} cell"
+
+
+@every_assignment
+def test_another_seed_changes_numbers_and_not_points(stem):
+    one, two = sources.assignment(stem, 0), sources.assignment(stem, 1)
+    assert [c.points for c in one.cells] == [c.points for c in two.cells]
+    texts = {tuple(c.source for c in sources.assignment(stem, seed).cells) for seed in range(6)}
+    assert len(texts) > 1
 
 
 @every_variant
 def test_the_reference_gets_all_marks_and_the_stub_none(stem, seed):
-    one = sources.Assignment(stem, seed)
-    for name, stub in one.stubs.items():
-        earned, said = one.marks(name, one.solutions[name])
-        assert sum(earned.values()) == one.points(name), said
-        earned, said = one.marks(name, stub)
+    one = sources.assignment(stem, seed)
+    for cell in one.of("answer"):
+        earned, said = sources.marks(one, cell.name, cell.solved)
+        assert sum(earned.values()) == sources.points(one, cell.name), said
+        earned, said = sources.marks(one, cell.name, cell.source)
         assert sum(earned.values()) == 0
         assert all(text.startswith("NotImplementedError") for text in said.values()), said
 
 
 @every_variant
 def test_each_answer_gets_the_marks_that_were_said_before(stem, seed):
-    one = sources.Assignment(stem, seed)
+    one = sources.assignment(stem, seed)
     wrong = []
-    for answer in one.answers:
-        earned, said = one.marks(answer.kind, answer.source)
-        if sum(earned.values()) != int(answer.options["marks"]):
+    for answer in sources.answers(stem):
+        earned, said = sources.marks(one, answer.name, answer.source)
+        if sum(earned.values()) != answer.marks:
             first = answer.source.splitlines()[0]
-            wrong.append(f"{answer.kind} {answer.options} {first}: {earned} {said}")
+            wrong.append(f"{answer.name} {answer.marks} {first}: {earned} {said}")
     assert not wrong, "\n".join(wrong)
 
 
 @every_assignment
 def test_there_are_a_dozen_answers_of_all_kinds_to_each_exercise(stem):
-    one = sources.Assignment(stem)
-    found = Counter(answer.kind for answer in one.answers)
-    assert found.keys() == one.stubs.keys()
+    one = sources.assignment(stem)
+    found = Counter(answer.name for answer in sources.answers(stem))
+    assert found.keys() == {cell.name for cell in one.of("answer")}
     assert min(found.values()) >= 12, found
-    for name in one.stubs:
-        mine = [answer for answer in one.answers if answer.kind == name]
-        assert {answer.options["kind"] for answer in mine} == KINDS, name
-        for answer in mine:
-            assert answer.source.startswith("# "), "the first line says what the answer does"
-            full = int(answer.options["marks"]) == one.points(name)
-            assert full == (answer.options["kind"] in {"right", "unusual"}), answer.source
+    for answer in sources.answers(stem):
+        assert answer.source.startswith("# "), "the first line says what the answer does"
+        full = answer.marks == sources.points(one, answer.name)
+        assert full == (answer.kind in {"right", "unusual"}), answer.source
+    for name in found:
+        assert {a.kind for a in sources.answers(stem) if a.name == name} == KINDS, name
 
 
 @every_assignment
 def test_a_failed_visible_test_says_more_than_that_it_failed(stem):
-    one = sources.Assignment(stem)
-    for answer in one.answers:
-        _, said = one.marks(answer.kind, answer.source, ("test",))
+    one = sources.assignment(stem)
+    for answer in sources.answers(stem):
+        _, said = sources.marks(one, answer.name, answer.source, ("test",))
         for name, text in said.items():
             if text.startswith("AssertionError"):
                 assert len(text) > 40, f"{name}: {text}"
