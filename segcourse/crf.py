@@ -110,7 +110,7 @@ def pair_matrix(features: list[Tensor], weights: list[float]) -> Tensor:
         weights: w of each kernel; negative ones repel.
 
     Returns:
-        (P, P) or (N, P, P), symmetric, zeros on the diagonal.
+        (P, P) or (N, P, P), symmetric, zeros on the diagonal; on the first kernel's device.
 
     Raises:
         ValueError: another number of weights, or more points than a matrix is made for.
@@ -119,7 +119,9 @@ def pair_matrix(features: list[Tensor], weights: list[float]) -> Tensor:
         raise ValueError(
             f"{len(features)} kernels and {len(weights)} weights: give one weight for each"
         )
-    matrix = sum(w * kernel_matrix(f) for f, w in zip(features, weights, strict=True))
+    device = features[0].device
+    pairs = zip(features, weights, strict=True)
+    matrix = sum(w * kernel_matrix(f.to(device)) for f, w in pairs)
     return matrix * (1 - torch.eye(matrix.shape[-1]).to(matrix))
 
 

@@ -90,8 +90,8 @@ def enumerate_posterior(unary: Tensor, matrix: Tensor, compatibility: Tensor) ->
     P, K = unary.shape
     check_compatibility(compatibility, K)
     weights = check_pair_matrix(matrix, unary[None])[0]
-    every = labelings(P, K)
-    energies = unary[torch.arange(P), every].sum(1)
+    every = labelings(P, K).to(unary.device)
+    energies = unary[torch.arange(P, device=unary.device), every].sum(1)
     for i in range(P):
         for j in range(i):
             energies = energies + compatibility.to(unary)[every[:, i], every[:, j]] * weights[i, j]

@@ -80,6 +80,18 @@ def test_refined_labels_keep_the_values_and_the_palette_of_the_file(tmp_path, ca
         assert set(np.unique(np.asarray(refined))) == {3, 17}
 
 
+def test_a_label_map_of_many_labels_has_as_many_colours(tmp_path, capsys):
+    disc(tmp_path)
+    labels = (np.mgrid[:40, :48].sum(0) // 8).astype(np.uint8)  # eleven slanting stripes
+    Image.fromarray(labels).save(tmp_path / "rough.png")
+    none = ("--appearance-weight", 0, "--smoothness-weight", 0)
+    assert call(capsys, *crf_words(tmp_path, *none))[0] == 0
+    assert np.array_equal(read(tmp_path / "o" / "labels" / "disc.png"), labels)
+    legend = read(tmp_path / "o" / "overlays" / "disc.png")[40:].reshape(-1, 3)
+    _, counts = np.unique(legend, axis=0, return_counts=True)
+    assert (counts > 50).sum() >= 11  # eleven swatches under the picture
+
+
 def test_unknown_pixels_are_filled_and_counted(tmp_path, capsys):
     _, rough, truth = disc(tmp_path)
     labels = np.full((40, 48), IGNORE, np.uint8)

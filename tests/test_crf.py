@@ -320,6 +320,29 @@ def test_a_grid_crf_removes_speckle_and_thin_lines_alike():
     assert (refined[6:, 5:] == 1).all()  # the large region stays
 
 
+# ---- where there is a GPU
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_everything_exact_runs_on_a_gpu_with_the_same_numbers():
+    images, logits = photo(1, 3, 3), random(1, 2, 3, 3)
+    found = []
+    for device in ("cpu", "cuda"):
+        unary = crf.unary(logits.to(device))
+        features = [appearance(images.to(device), 3.0, 60.0), smoothness(3, 3, 1.0)]
+        matrix = crf.pair_matrix(features, [1.0, 0.5])
+        probs, energies = mean_field(unary, from_matrix(matrix), crf.potts(2))
+        *_, one_by_one = sequential_updates(unary, matrix, crf.potts(2), 2)
+        post = enumerate_posterior(unary[0], matrix[0], crf.potts(2))
+        counted = gibbs_marginals(unary, matrix, crf.potts(2), 20, 2, seeded(0))
+        grids = [plain_grid(3, 3, 8)(probs), contrast_grid(images.to(device), 40.0)(probs)]
+        wide = [separable(3, 3, 2.0)(probs), normalized(brute_force(features[0]))(probs)]
+        found.append([probs, energies, one_by_one, post.marginals, counted, *grids, *wide])
+    for here, there in zip(*found, strict=True):
+        assert (here - there.cpu()).abs().max() < 1e-9
+
+
 # ---- bad input
 
 U = torch.zeros(1, 6, 2, dtype=torch.float64)

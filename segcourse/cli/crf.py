@@ -15,7 +15,7 @@ from segcourse.crf import logits_from_labels
 from segcourse.data.base import open_picture, read_mask
 from segcourse.distributed import choose_device
 from segcourse.errors import DataError, UsageError
-from segcourse.labels import IGNORE, Classes, distinct_colors
+from segcourse.labels import IGNORE, SCENES, Classes, distinct_colors
 
 DESCRIPTION = """\
 Refine a rough label map with a fully connected CRF: borders move to where the colours change. No
@@ -97,7 +97,9 @@ def run(args: argparse.Namespace) -> int:
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
     names = tuple(f"label {value}" for value in values)
-    classes = Classes(names, distinct_colors(len(values) + 1)[1:])
+    few = len(names) <= len(SCENES)  # colours that stay apart for the colour-blind
+    palette = SCENES.palette[: len(names)] if few else distinct_colors(len(names) + 1)[1:]
+    classes = Classes(names, palette)
     _like(args.labels, values[refined]).save(targets[0])
     present = [int(k) for k in np.unique(refined)]
     with_legend(overlay(image, refined, classes), classes, present).save(targets[1])
