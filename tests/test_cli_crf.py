@@ -13,7 +13,7 @@ from PIL import Image
 
 from segcourse.cli import crf, crf_flags, main
 from segcourse.cli.crf_flags import Settings
-from segcourse.cli.crf_search import SEARCHED, coordinate_search, spread
+from segcourse.cli.crf_search import SEARCHED, coordinate_search, search, spread
 from segcourse.dense_crf import DenseCRF
 from segcourse.errors import DataError, UsageError
 from segcourse.labels import IGNORE
@@ -257,19 +257,38 @@ def test_the_search_climbs_a_hill_and_scores_no_setting_twice():
     def hill(settings: Settings) -> float:
         return -sum(math.log(getattr(settings, n) / top[n]) ** 2 for n in SEARCHED)
 
-    tried = list(coordinate_search(hill, Settings(), 200))
-    assert tried[0] == (Settings(), hill(Settings()))
-    assert len({settings for settings, _ in tried}) == len(tried) <= 200
+    tried = list(coordinate_search(hill, Settings(), hill(Settings()), 200))
+    assert len({Settings(), *(settings for settings, _ in tried)}) == len(tried) + 1 <= 201
     best, _ = max(tried, key=lambda pair: pair[1])
     for name in SEARCHED:
         assert getattr(best, name) == pytest.approx(top[name], rel=0.1)
-    assert [s for s, _ in coordinate_search(hill, Settings(), 7)] == [s for s, _ in tried[:7]]
+    assert list(coordinate_search(hill, Settings(), hill(Settings()), 7)) == tried[:7]
     assert all(s.iterations == 5 for s, _ in tried)
 
 
 def test_a_kernel_that_is_switched_off_stays_off_in_the_search():
     off = Settings(smoothness_weight=0.0)
-    assert all(s.smoothness_weight == 0 for s, _ in coordinate_search(lambda s: s.sxy, off, 30))
+    found = list(search(lambda s: s.sxy, off, 30, torch.Generator().manual_seed(0)))
+    assert all(s.smoothness_weight == 0 for s, _ in found)
+    assert len(found) == 30
+
+
+def test_random_trials_find_the_slope_that_small_steps_from_a_flat_start_do_not():
+    def plateau(settings: Settings) -> float:
+        return -abs(math.log(settings.srgb / 1.5)) if settings.appearance_weight < 2 else -9.0
+
+    steps = list(coordinate_search(plateau, Settings(), plateau(Settings()), 20))
+    assert {score for _, score in steps} == {-9.0}
+    mixed = list(search(plateau, Settings(), 30, torch.Generator().manual_seed(0)))
+    assert mixed[0] == (Settings(), -9.0)
+    assert max(score for _, score in mixed) > -0.3
+    again = list(search(plateau, Settings(), 30, torch.Generator().manual_seed(0)))
+    assert again == mixed
+    for settings, _ in mixed[1:10]:
+        assert all(
+            getattr(Settings(), n) / 16.1 < getattr(settings, n) < getattr(Settings(), n) * 2.01
+            for n in SEARCHED
+        )
 
 
 def test_searched_images_are_spread_over_the_split():

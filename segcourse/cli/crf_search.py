@@ -26,9 +26,10 @@ SEARCHED = ("appearance_weight", "sxy", "srgb", "smoothness_weight", "sxy_smooth
 """What is moved, in this order; iterations stay as given."""
 
 DESCRIPTION = """\
-Find parameters of the dense CRF for a trained run. The network scores some images of a split once;
-then one parameter at a time is doubled and halved, and kept where the mean IoU over those images
-rises. When no step helps any more the steps become smaller, until --trials settings were tried.
+Find parameters of the dense CRF for a trained run. The network scores some images of a split once.
+A third of the trials are drawn at random, from a sixteenth of the given values to twice them. From
+the best of these one parameter at a time is doubled and halved, and kept where the mean IoU over
+those images rises. When no step helps any more the steps become smaller.
 
 What is found fits the images it was found on. Search on val, then measure once on test with
 `segcourse eval --split test --crf` and the flags that are printed."""
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trials", type=int, default=40, metavar="N", help="settings to try, the first included"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of the random trials")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every trial here too")
     add_crf_flags(parser, "where the search begins")
     add_device(parser)
@@ -88,9 +90,10 @@ def run(args: argparse.Namespace) -> int:
             held, K, lambda logits, image: refine(logits.to(trained.device), image, settings)
         )
 
+    generator = torch.Generator().manual_seed(args.seed)
     trials = []
     best, found = -math.inf, start
-    for settings, miou in coordinate_search(score, start, args.trials):
+    for settings, miou in search(score, start, args.trials, generator):
         trials.append(asdict(settings) | {"miou": miou})
         if miou > best:
             best, found = miou, settings
@@ -104,14 +107,46 @@ def run(args: argparse.Namespace) -> int:
         command = ["segcourse", "crf-search", *args.words]
         seconds = time.perf_counter() - started
         config = trained.config
-        made = record(command, config, config.seed, numbers, [], seconds, None, trained.device)
+        made = record(command, config, args.seed, numbers, [], seconds, None, trained.device)
         write_record(args.json, made)
         print(f"written: {args.json}", file=sys.stderr)
     return 0
 
 
+def search(
+    score: Callable[[Settings], float], start: Settings, trials: int, generator: torch.Generator
+) -> Iterator[tuple[Settings, float]]:
+    """A third at random, then `coordinate_search` from the best of them.
+
+    Where the start makes everything one class, a small step changes nothing or makes it worse;
+    random settings, most of them weaker than the start, find the slope.
+
+    Args:
+        score: larger is better.
+        start: the first setting.
+        trials: settings to score at most.
+        generator: of the random settings.
+
+    Yields:
+        (setting, score) in the order they were tried, the start first.
+    """
+    tried = []
+    for i in range(max(trials // 3, 1)):
+        # From 2^-4 to 2^1 times the start, evenly in the exponent.
+        powers = 2 ** (5 * torch.rand(len(SEARCHED), generator=generator) - 4)
+        moved = {
+            name: float(f"{getattr(start, name) * power:.4g}")
+            for name, power in zip(SEARCHED, powers.tolist(), strict=True)
+        }
+        settings = replace(start, **moved) if i else start
+        tried.append((settings, score(settings)))
+        yield tried[-1]
+    best, best_score = max(tried, key=lambda pair: pair[1])
+    yield from coordinate_search(score, best, best_score, trials - len(tried))
+
+
 def coordinate_search(
-    score: Callable[[Settings], float], start: Settings, trials: int
+    score: Callable[[Settings], float], start: Settings, start_score: float, trials: int
 ) -> Iterator[tuple[Settings, float]]:
     """Climb one parameter at a time, by factors that shrink: 2, then its root, and so on.
 
@@ -119,15 +154,15 @@ def coordinate_search(
 
     Args:
         score: larger is better.
-        start: the first setting.
+        start: where it begins.
+        start_score: of the start.
         trials: settings to score at most; none is scored twice.
 
     Yields:
-        (setting, score) in the order they were tried, the start first.
+        (setting, score) in the order they were tried, without the start.
     """
-    best, best_score = start, score(start)
+    best, best_score = start, start_score
     seen = {start}
-    yield best, best_score
     factor = 2.0
     while factor > 1.05:
         moved = False
@@ -137,7 +172,7 @@ def coordinate_search(
                 trial = replace(best, **{name: value})
                 if trial in seen:
                     continue
-                if len(seen) >= trials:
+                if len(seen) > trials:
                     return
                 seen.add(trial)
                 trial_score = score(trial)
