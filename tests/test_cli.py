@@ -62,7 +62,7 @@ def test_each_command_has_a_help_with_an_example_and_the_exit_codes(command, cap
     [
         *(("data", what) for what in ("check", "get", "convert", "preview", "stats")),
         ("bench", "model"),
-        *(("grade", what) for what in ("build",)),
+        *(("grade", what) for what in ("build", "intake", "run")),
     ],
 )
 def test_each_subcommand_has_a_help_with_an_example(words, capsys):

@@ -214,7 +214,7 @@ def test_lock_fits_the_ranges():
     extras = project["optional-dependencies"]
     # setuptools: the package is installed without a build environment of its own.
     wanted = [*project["dependencies"], "setuptools>=77"]
-    wanted += [need for extra in ("notebooks", "book", "test") for need in extras[extra]]
+    wanted += [need for extra in ("notebooks", "book", "test", "grading") for need in extras[extra]]
     for need in map(Requirement, wanted):
         if need.name == "segcourse":
             continue

@@ -34,7 +34,8 @@ def main() -> None:
         python = str(Path(folder) / "bin" / "python")
         subprocess.run([python, "-m", "pip", "install", "--quiet", "uv"], check=True)
         command = [python, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
-        command += ["--python-version", "3.11", "--extra", "book", "--extra", "test"]
+        command += ["--python-version", "3.11", "--extra", "book"]
+        command += ["--extra", "test", "--extra", "grading"]
         command += ["--no-annotate", "--custom-compile-command", "make lock"]
         command += ["pyproject.toml", "-o", "requirements.txt", *upgrade]
         command += ["--index-url", index] if index else []

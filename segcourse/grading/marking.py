@@ -155,14 +155,25 @@ def mark(
                 continue
             answer = about["tests"][name]
             session.start_tests(answer)
-            told = _test(hidden.get(name, source), name, trusted, session, names, seconds)
+            told = run_test(hidden.get(name, source), name, trusted, session, names, seconds)
             points = float(cell["metadata"]["nbgrader"]["points"])
             marks.append(Mark(name, answer, points, not told, told, name in hidden))
     return marks, printed
 
 
-def _test(source, name, trusted, session, names, seconds) -> str:
-    """Run one test cell in a copy of the trusted names; returns its failure in words."""
+def run_test(
+    source: str, name: str, trusted: dict, session: Session, names: dict[str, str], seconds: float
+) -> str:
+    """Run one test cell in a copy of the trusted names; returns its failure in words, or nothing.
+
+    Args:
+        source: of the test.
+        name: of the test, for messages.
+        trusted: what the given cells have defined.
+        session: where the student's functions are.
+        names: the student's names that the test may use, each a 'function' or a 'value'.
+        seconds: for the test.
+    """
     space = dict(trusted)
     file = f"<test {name}>"
     out = io.StringIO()

@@ -51,6 +51,9 @@ def _notebook(assignment: Assignment, solved: bool) -> dict:
     about["read"] = {cell.name: cell.read for cell in assignment.of("answer") if cell.read}
     about["answers"] = {cell.name: proxied(cell.source) for cell in assignment.of("answer")}
     about["tests"] = {cell.name: cell.answer for cell in assignment.of("test", "hidden")}
+    if solved:
+        about["stubs"] = {cell.name: cell.source for cell in assignment.of("answer")}
+        about["stubs"] |= {cell.name: PLACEHOLDER for cell in assignment.of("question")}
     about["hidden"] = [cell.name for cell in assignment.of("hidden")]
     return {
         "cells": cells,
@@ -118,6 +121,16 @@ def text_of(cell: dict) -> str:
     if isinstance(source, list):
         source = "".join(line for line in source if isinstance(line, str))
     return source if isinstance(source, str) else ""
+
+
+def hidden_sources(source: dict) -> dict[str, str]:
+    """The hidden tests of a source notebook, by name."""
+    found = {}
+    for cell in source["cells"]:
+        text = text_of(cell)
+        if cell["cell_type"] == "code" and f"\n{BEGIN}\n" in text:
+            found[grade_id(cell)] = text.split(f"\n{BEGIN}\n")[1].split(f"\n{END}")[0]
+    return found
 
 
 def write(notebook: dict, path: Path) -> None:

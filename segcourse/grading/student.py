@@ -7,6 +7,7 @@ code on the student's own machine without a wall.
 import ast
 import builtins
 import linecache
+import re
 import sys
 import traceback
 import types
@@ -95,3 +96,22 @@ def in_words(error: BaseException) -> str:
 def become_main(cells: Cells) -> None:
     """Let `__main__` be the cells' module, as dataclasses and pickles expect."""
     sys.modules["__main__"] = cells.module
+
+
+def defined(source: str) -> list[str]:
+    """The functions and values that code defines at its top level; of broken code, by its lines.
+
+    >>> defined("SIZE = 3\\ndef stamp(x): return x"), defined("def stamp(x:\\n  return 3")
+    (['SIZE', 'stamp'], ['stamp'])
+    """
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return re.findall(r"(?m)^(?:def|class) +(\w+)", source)
+    names = []
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return names

@@ -2,28 +2,23 @@
 
 A message is a JSON header and the bytes of its tensors. Each side checks what it reads: the other
 may be anything. This file is also loaded alone, inside the sandbox, where segcourse is hidden.
+torch is imported when a value needs it: most of a worker's start is torch.
 """
 
 import json
 import math
 import socket
 import struct
+import sys
 import time
-
-import numpy as np
-import torch
 
 LONGEST_HEADER = 4 << 20
 LARGEST_MESSAGE = 64 << 20
 DEEPEST = 12
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-        *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
-        *(torch.complex64, torch.complex128),
-    )
-}
+DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+    *("uint8", "int8", "int16", "int32", "int64", "bool"),
+)
 KINDS = "None, bool, int, float, complex, str, list, tuple, dict, set, range, slice, tensor, array"
 
 
@@ -50,16 +45,19 @@ def pack(value, blobs: list[bytes], depth: int = 0):
         return str.__str__(value)
     if isinstance(value, complex):
         return {"c": [float.hex(value.real), float.hex(value.imag)]}
-    if isinstance(value, torch.Tensor):
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch and isinstance(value, torch.Tensor):
         return _pack_tensor(value, blobs)
-    if isinstance(value, torch.dtype) and str(value).removeprefix("torch.") in DTYPES:
+    if torch and isinstance(value, torch.dtype) and str(value).removeprefix("torch.") in DTYPES:
         return {"y": str(value).removeprefix("torch.")}
-    if isinstance(value, np.generic):
+    if numpy and isinstance(value, numpy.generic):
         return pack(value.item(), blobs, depth + 1)
-    if isinstance(value, np.ndarray):
+    if numpy and isinstance(value, numpy.ndarray):
+        import torch
+
         if value.dtype.kind not in "biufc":
             raise NotPlain(f"an array of {value.dtype}")
-        return {"n": _pack_tensor(torch.from_numpy(np.array(value, order="C")), blobs)}
+        return {"n": _pack_tensor(torch.from_numpy(numpy.array(value, order="C")), blobs)}
     if isinstance(value, slice | range):
         ends = [value.start, value.stop, value.step]
         return {"i" if isinstance(value, slice) else "r": [pack(v, blobs, depth + 1) for v in ends]}
@@ -73,7 +71,9 @@ def pack(value, blobs: list[bytes], depth: int = 0):
     raise NotPlain(f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}")
 
 
-def _pack_tensor(tensor: torch.Tensor, blobs: list[bytes]) -> dict:
+def _pack_tensor(tensor, blobs: list[bytes]) -> dict:
+    import torch
+
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise NotPlain(f"a tensor of {tensor.dtype}")
@@ -108,7 +108,7 @@ def unpack(value, blobs: list[bytes], depth: int = 0):
     if letter == "c":
         return complex(*map(float.fromhex, inner))
     if letter == "y":
-        return DTYPES[inner]
+        return _dtype(inner)
     if letter == "d":
         pairs = [[unpack(item, blobs, depth + 1) for item in pair] for pair in inner]
         return {k: v for k, v in pairs}
@@ -121,8 +121,18 @@ def unpack(value, blobs: list[bytes], depth: int = 0):
     raise ValueError(f"unknown kind {letter!r}")
 
 
-def _unpack_tensor(value: dict, blobs: list[bytes]) -> torch.Tensor:
-    shape, dtype, place = value["shape"], DTYPES[value["t"]], value["blob"]
+def _dtype(name: str):
+    import torch
+
+    if name not in DTYPES:
+        raise ValueError("no dtype")
+    return getattr(torch, name)
+
+
+def _unpack_tensor(value: dict, blobs: list[bytes]):
+    import torch
+
+    shape, dtype, place = value["shape"], _dtype(value["t"]), value["blob"]
     if type(place) is not int or not 0 <= place < len(blobs):
         raise ValueError("no such bytes")
     if not isinstance(shape, list) or len(shape) > 32:
@@ -160,42 +170,38 @@ def send(sock: socket.socket, message: dict, blobs: list[bytes], deadline: float
     sock.sendall(b"".join([struct.pack("<I", len(header)), header, *blobs]))
 
 
-def receive(sock: socket.socket, deadline: float, idle=None) -> tuple[dict, list[bytes]]:
+def receive(sock: socket.socket, deadline: float, wait=None) -> tuple[dict, list[bytes]]:
     """Read one message before `deadline`, however slowly its bytes come.
 
     Args:
         sock: the connection.
         deadline: in terms of time.monotonic.
-        idle: called about ten times a second while nothing comes; may raise.
+        wait: called with the deadline before each read; returns when there is something to read.
 
     Raises:
         TimeoutError: the deadline has passed.
         EOFError: the other end is gone.
         ValueError: what came is no message.
     """
-    (length,) = struct.unpack("<I", _exactly(sock, 4, deadline, idle))
+    (length,) = struct.unpack("<I", _exactly(sock, 4, deadline, wait))
     if length > LONGEST_HEADER:
         raise ValueError("header too long")
-    message = json.loads(_exactly(sock, length, deadline, idle))
+    message = json.loads(_exactly(sock, length, deadline, wait))
     sizes = message.get("blobs") if isinstance(message, dict) else None
     if not isinstance(sizes, list) or not all(type(n) is int and n >= 0 for n in sizes):
         raise ValueError("not a message")
     if sum(sizes) > LARGEST_MESSAGE:
         raise ValueError("message too large")
-    return message, [_exactly(sock, n, deadline, idle) for n in sizes]
+    return message, [_exactly(sock, n, deadline, wait) for n in sizes]
 
 
-def _exactly(sock: socket.socket, count: int, deadline: float, idle) -> bytes:
+def _exactly(sock: socket.socket, count: int, deadline: float, wait) -> bytes:
     data = bytearray()
     while len(data) < count:
-        sock.settimeout(min(0.1, _left(deadline)) if idle else _left(deadline))
-        try:
-            piece = sock.recv(min(1 << 20, count - len(data)))
-        except TimeoutError:
-            if idle is None:
-                raise
-            idle()
-            continue
+        if wait:
+            wait(deadline)
+        sock.settimeout(_left(deadline))
+        piece = sock.recv(min(1 << 20, count - len(data)))
         if not piece:
             raise EOFError("the other end is gone")
         data += piece

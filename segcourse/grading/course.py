@@ -1,0 +1,101 @@
+"""A course folder, laid out as nbgrader has it, with records of ours beside it.
+
+nbgrader_config.py  gradebook.db
+source/NAME/NAME.ipynb            with solutions and hidden tests; for the instructor
+release/NAME/NAME.ipynb           for students
+submitted/STUDENT/NAME/NAME.ipynb as intake has rebuilt it
+autograded/, feedback/            as nbgrader writes them
+intake/NAME.json                  what intake noticed
+records/NAME/STUDENT.json         what marking found
+report/NAME.html, NAME.csv
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from segcourse.errors import UsageError
+from segcourse.grading import notebook
+from segcourse.grading.intake import Taken
+from segcourse.grading.shard import Task
+from segcourse.grading.source import Assignment
+
+
+@dataclass(frozen=True)
+class Course:
+    """A course folder."""
+
+    root: Path
+
+    def notebook(self, kind: str, stem: str, student: str = "") -> Path:
+        """Where a notebook is: kind is source, release, submitted or autograded."""
+        return self.root / kind / student / stem / f"{stem}.ipynb"
+
+    def read(self, kind: str, stem: str, student: str = "") -> dict:
+        """Read one of its notebooks.
+
+        Raises:
+            UsageError: it is not there.
+        """
+        path = self.notebook(kind, stem, student)
+        if not path.is_file():
+            raise UsageError(f"{path} does not exist: run `segcourse grade build {stem}` first")
+        return json.loads(path.read_text("utf-8"))
+
+    def build(self, assignment: Assignment) -> Path:
+        """Write the source and the release; returns the release's place."""
+        stem = assignment.stem
+        notebook.write(notebook.source(assignment), self.notebook("source", stem))
+        notebook.write(notebook.release(assignment), self.notebook("release", stem))
+        return self.notebook("release", stem)
+
+    def put(self, taken: Taken, stem: str) -> None:
+        """Write one submission as it goes on."""
+        path = self.notebook("submitted", stem, taken.student)
+        notebook.write(taken.notebook, path)
+        stamp = path.with_name("timestamp.txt")
+        if taken.timestamp:
+            stamp.write_text(taken.timestamp, "utf-8")
+        else:
+            stamp.unlink(missing_ok=True)
+
+    def write_intake(self, stem: str, rows: list[dict]) -> None:
+        """Keep what intake noticed: student, file, notes, human."""
+        path = self.root / "intake" / f"{stem}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(rows, indent=1, ensure_ascii=False), "utf-8")
+
+    def intake(self, stem: str) -> list[dict]:
+        """What intake noticed, by student.
+
+        Raises:
+            UsageError: nothing was taken in.
+        """
+        path = self.root / "intake" / f"{stem}.json"
+        if not path.is_file():
+            raise UsageError(f"{path} does not exist: run `segcourse grade intake {stem}` first")
+        return json.loads(path.read_text("utf-8"))
+
+    def tasks(self, stem: str, limits: dict, walled: bool) -> list[Task]:
+        """One task for each submission that was taken in."""
+        hidden = notebook.hidden_sources(self.read("source", stem))
+        students = [row["student"] for row in self.intake(stem)]
+        return [
+            Task(student, self.read("submitted", stem, student), hidden, limits, walled)
+            for student in students
+        ]
+
+    def records(self, stem: str) -> dict[str, dict]:
+        """The records of marking, by student.
+
+        Raises:
+            UsageError: nothing was marked.
+        """
+        found = {}
+        for row in self.intake(stem):
+            path = self.root / "records" / stem / f"{row['student']}.json"
+            if path.is_file():
+                found[row["student"]] = json.loads(path.read_text("utf-8"))
+        if not found:
+            raise UsageError(f"nothing is marked yet: run `segcourse grade run {stem}` first")
+        return found

@@ -1,0 +1,236 @@
+"""nbgrader underneath: marks into its gradebook, and notebooks where its pages look for them."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from segcourse.errors import UsageError
+from segcourse.grading import notebook
+from segcourse.grading.course import Course
+
+CONFIG = '''\
+"""nbgrader's settings for this course; formgrader reads them, too."""
+
+import os
+
+c = get_config()
+c.CourseDirectory.course_id = "segcourse"
+c.CourseDirectory.root = os.path.dirname(os.path.abspath(__file__))
+
+# Late work: "none" takes nothing off, "zero" takes everything. See nbgrader's documentation of
+# LateSubmissionPlugin for rules of your own.
+c.LateSubmissionPlugin.penalty_method = "none"
+
+# What students write is shown as text, never run in a browser.
+c.HTMLExporter.sanitize_html = True
+
+# The buttons of formgrader do what `segcourse grade` does: stubs in place of solutions, answers
+# in the sandbox, and feedback without hidden tests.
+from segcourse.grading.nbgrader_steps import AUTOGRADE, FEEDBACK, RELEASE, SANITIZE
+
+c.GenerateAssignment.preprocessors = RELEASE
+c.Autograde.sanitize_preprocessors = SANITIZE
+c.Autograde.autograde_preprocessors = AUTOGRADE
+c.GenerateFeedback.preprocessors = FEEDBACK
+'''
+
+
+class Gradebook:
+    """The gradebook of a course folder.
+
+    Args:
+        course: gets nbgrader_config.py and gradebook.db where it has none.
+
+    Raises:
+        UsageError: nbgrader is not installed.
+    """
+
+    def __init__(self, course: Course):
+        try:
+            import nbgrader  # noqa: F401
+        except ImportError as error:
+            raise UsageError(
+                "the gradebook needs nbgrader: pip install 'segcourse[grading]', or leave it out "
+                "with --no-gradebook"
+            ) from error
+        # nbgrader starts `alembic`, which is beside this Python.
+        folder = str(Path(sys.executable).parent)
+        if folder not in os.environ.get("PATH", "").split(os.pathsep):
+            os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+        self.course = course
+        config = course.root / "nbgrader_config.py"
+        course.root.mkdir(parents=True, exist_ok=True)
+        if not config.exists():
+            config.write_text(CONFIG, "utf-8")
+        self.url = f"sqlite:///{(course.root / 'gradebook.db').resolve()}"
+
+    def add(self, stem: str, due: str | None = None) -> None:
+        """Put an assignment's cells and points into the gradebook.
+
+        Args:
+            stem: of the assignment; its source is in the course folder.
+            due: such as "2027-03-01 23:59 UTC".
+
+        Raises:
+            UsageError: its cells are not those that submissions were marked with.
+        """
+        from nbgrader.api import Gradebook as Api
+        from nbgrader.preprocessors import SaveCells
+
+        made = _notebook(self._as_restored(stem))
+        with _quiet(), Api(self.url, "segcourse") as book:
+            book.update_or_create_assignment(stem, **({"duedate": due} if due else {}))
+        try:
+            with _quiet():
+                SaveCells().preprocess(made, self._resources(stem, ""))
+        except RuntimeError as error:
+            raise UsageError(f"{stem}: {error}; take another course folder") from error
+
+    def _as_restored(self, stem: str) -> dict:
+        """What nbgrader puts back into a submission: locked cells as in the source, else stubs."""
+        source = self.course.read("source", stem)
+        release = {notebook.grade_id(c): c for c in self.course.read("release", stem)["cells"]}
+        for cell in source["cells"]:
+            marks = cell["metadata"].get("nbgrader")
+            if marks and marks["solution"]:
+                cell["source"] = release[notebook.grade_id(cell)]["source"]
+            if marks:
+                name, kind = notebook.grade_id(cell), cell["cell_type"]
+                marks["checksum"] = notebook.checksum(name, kind, cell["source"], marks)
+        return source
+
+    def save(self, stem: str, records: Iterable[Mapping]) -> None:
+        """Write records into the gradebook, and the marked notebooks into autograded/."""
+        from nbgrader.api import Gradebook as Api
+        from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
+
+        config = self._config()
+        hidden = notebook.hidden_sources(self.course.read("source", stem))
+        with _quiet():
+            steps = [SaveAutoGrades(config=config), AssignLatePenalties(config=config)]
+            for record in records:
+                student = record["student"]
+                path = self.course.notebook("submitted", stem, student)
+                marked = with_outputs(json.loads(path.read_text("utf-8")), record, hidden)
+                made = _notebook(marked)
+                stamp = path.with_name("timestamp.txt")
+                time = _time(stamp.read_text("utf-8")) if stamp.exists() else None
+                with Api(self.url, "segcourse") as book:
+                    book.update_or_create_student(student)
+                    book.update_or_create_submission(stem, student, timestamp=time)
+                for step in steps:
+                    step.preprocess(made, self._resources(stem, student))
+                if record.get("failed"):
+                    self._leave_to_a_person(stem, student)
+                notebook.write(marked, self.course.notebook("autograded", stem, student))
+
+    def _leave_to_a_person(self, stem: str, student: str) -> None:
+        from nbgrader.api import Gradebook as Api
+
+        with Api(self.url, "segcourse") as book:
+            for grade in book.find_submission_notebook(stem, stem, student).grades:
+                grade.auto_score, grade.needs_manual_grade = None, True
+            book.db.commit()
+
+    def scores(self, stem: str) -> dict[str, dict]:
+        """By student: the score of each graded cell (None: not graded yet), penalty, timestamp.
+
+        Manual marks and penalties are nbgrader's.
+        """
+        from nbgrader.api import Gradebook as Api
+
+        found = {}
+        with _quiet(), Api(self.url, "segcourse") as book:
+            for submission in book.assignment_submissions(stem):
+                cells = {}
+                for made in submission.notebooks:
+                    for grade in made.grades:
+                        open_ = grade.needs_manual_grade and grade.manual_score is None
+                        cells[grade.name] = None if open_ else float(grade.score)
+                found[submission.student.id] = {
+                    "cells": cells,
+                    "penalty": float(submission.late_submission_penalty or 0),
+                    "timestamp": str(submission.timestamp or ""),
+                }
+        return found
+
+    def feedback(self, stem: str) -> Path:
+        """Let nbgrader write its feedback pages; hidden tests are cleared from them."""
+        from nbgrader.converters import GenerateFeedback
+        from nbgrader.coursedir import CourseDirectory
+
+        config = self._config()
+        config.CourseDirectory.assignment_id = stem
+        config.CourseDirectory.db_url = self.url
+        with _quiet():
+            course = CourseDirectory(config=config)
+            step = GenerateFeedback(coursedir=course, config=config)
+            step.force = True
+            step.start()
+        return self.course.root / "feedback"
+
+    def _config(self):
+        from traitlets.config.loader import PyFileConfigLoader
+
+        loader = PyFileConfigLoader("nbgrader_config.py", path=str(self.course.root.resolve()))
+        return loader.load_config()
+
+    def _resources(self, stem: str, student: str) -> dict:
+        words = {"assignment": stem, "notebook": stem, "student": student, "db_url": self.url}
+        return {"nbgrader": words}
+
+
+def with_outputs(made: dict, record: Mapping, hidden: Mapping[str, str]) -> dict:
+    """A submitted notebook with what its cells printed and its tests told, for the instructor."""
+    marks = {found["name"]: found for found in record["marks"]}
+    for place, cell in enumerate(made["cells"]):
+        if cell["cell_type"] != "code":
+            continue
+        name = notebook.grade_id(cell)
+        text, error = record["printed"].get(name or str(place), ("", ""))
+        if name in hidden:
+            line = notebook.text_of(cell)
+            cell["source"] = f"{line}\n{notebook.BEGIN}\n{hidden[name]}\n{notebook.END}"
+        if cell["metadata"].get("nbgrader", {}).get("grade"):
+            passed = name in marks and marks[name]["passed"]
+            error = "" if passed else marks.get(name, {}).get("told") or "not marked"
+        cell["outputs"] = []
+        if text:
+            cell["outputs"].append({"output_type": "stream", "name": "stdout", "text": text})
+        if error:
+            output = {"output_type": "error", "ename": "Test", "evalue": error[:500]}
+            cell["outputs"].append({**output, "traceback": [error]})
+    return made
+
+
+def _notebook(made: dict):
+    import nbformat
+
+    return nbformat.from_dict(made)
+
+
+def _time(text: str):
+    from nbgrader.utils import parse_utc
+
+    try:
+        return parse_utc(text.strip())
+    except (ValueError, OverflowError):
+        return None
+
+
+@contextlib.contextmanager
+def _quiet():
+    """nbgrader tells of each step; what matters is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its SQLAlchemy
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,132 @@
+"""A process that marks submissions: one JSON line in, one JSON line out.
+
+Tests run in its main thread, so that a time limit can stop them; it ends when its input ends, so
+nothing is left when the process that started it is killed. `Shard` is the other end.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+
+START = 180
+"""Seconds for the first record's imports on a busy machine."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work: a submission, and what it takes to mark it.
+
+    Args:
+        student: whose it is.
+        notebook: from `intake`.
+        hidden: sources of the hidden tests by name.
+        limits: fields of `sandbox.Limits`.
+        walled: False runs the student's code without a sandbox.
+    """
+
+    student: str
+    notebook: dict
+    hidden: dict[str, str]
+    limits: dict = field(default_factory=dict)
+    walled: bool = True
+
+
+def grade(task: dict) -> dict:
+    """Mark one submission.
+
+    Returns:
+        A record: student, marks (as `marking.Mark`), printed (by cell, text and error), incidents
+        (what the sandbox had to end) and seconds.
+    """
+    from segcourse.grading.marking import mark
+    from segcourse.grading.sandbox import Limits, Session
+
+    start = time.perf_counter()
+    limits = Limits(**task["limits"])
+    with Session(limits, task["walled"]) as session:
+        marks, printed = mark(task["notebook"], session, task["hidden"], limits.answer_seconds + 10)
+    return {
+        "student": task["student"],
+        "assignment": task["notebook"]["metadata"]["segcourse"]["assignment"],
+        "marks": [{**asdict(found), "score": found.score} for found in marks],
+        "printed": printed,
+        "incidents": session.incidents,
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # What a test prints to the real output must not be taken for a record.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for line in sys.stdin:
+        answers.write(json.dumps(grade(json.loads(line))) + "\n")
+        answers.flush()
+
+
+class ShardDied(RuntimeError):
+    """The marking process itself ended or hung."""
+
+
+class Shard:
+    """A marking process, started when it is first needed."""
+
+    def __init__(self):
+        self.process: subprocess.Popen | None = None
+
+    def grade(self, task: Task) -> dict:
+        """Have one submission marked.
+
+        Raises:
+            ShardDied: the process ended or hung; the next call starts a new one.
+        """
+        if self.process is None or self.process.poll() is not None:
+            command = [sys.executable, "-m", "segcourse.grading.shard"]
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            )
+        try:
+            self.process.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
+            self.process.stdin.flush()
+            return json.loads(self._line(time.monotonic() + self._longest(task)))
+        except (OSError, ValueError, EOFError) as error:
+            self.close()
+            raise ShardDied(f"{type(error).__name__}: {error}") from error
+
+    def _longest(self, task: Task) -> float:
+        """Every limit used up, and as much again."""
+        from segcourse.grading.sandbox import Limits
+
+        limits = Limits(**task.limits)
+        each = limits.cell_seconds + limits.answer_seconds + 20
+        return START + 2 * each * len(task.notebook["cells"])
+
+    def _line(self, deadline: float) -> bytes:
+        data, pipe = bytearray(), self.process.stdout.fileno()
+        while not data.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if not select.select([pipe], [], [], max(left, 0))[0]:
+                raise TimeoutError("the marking process hangs")
+            piece = os.read(pipe, 1 << 20)
+            if not piece:
+                raise EOFError("the marking process ended")
+            data += piece
+        return bytes(data)
+
+    def close(self) -> None:
+        """End the process; a worker dies with it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdin.close()
+            self.process.stdout.close()
+            self.process = None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The wall around a worker: bubblewrap, an unprivileged user, nothing of this machine inside.
+
+No network, a read-only system, a process space of its own, small file systems in memory. The
+package itself is not inside, so the reference can't be imported there.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+INSIDE = "/grader"
+FILES = ("worker.py", "wire.py", "student.py")
+TEMPORARY, SHARED = 64 << 20, 16 << 20
+NOBODY = "65534"
+OVERRIDE = "--without-sandbox"
+
+
+class NoSandbox(OSError):
+    """Bubblewrap is missing, or it does not work here."""
+
+    def __str__(self):
+        return self.args[0]
+
+
+def why_not() -> str:
+    """Why a worker can't be walled in on this system; nothing where it can."""
+    if not sys.platform.startswith("linux"):
+        return f"bubblewrap needs Linux; this is {sys.platform}"
+    for tool in ("bwrap", *(("setpriv",) if os.geteuid() == 0 else ())):
+        if shutil.which(tool) is None:
+            package = "bubblewrap" if tool == "bwrap" else "util-linux"
+            return f"{tool} is not installed (Debian, Ubuntu: apt-get install {package})"
+    try:
+        code = "import socket, sys"
+        command = [*walls(), sys.executable, "-I", "-c", code]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return "bwrap did not come back within 60 s"
+    return f"bwrap fails: {run.stderr.strip()[-300:]}" if run.returncode else ""
+
+
+def require() -> None:
+    """Refuse to go on where there is no sandbox.
+
+    Raises:
+        NoSandbox: with the reason, and the flag that overrides.
+    """
+    reason = why_not()
+    if reason:
+        raise NoSandbox(
+            f"{reason}. Students' code would run with your rights: it could read your files and "
+            f"change marks. Grade on a Linux machine with bubblewrap, or, for code that you "
+            f"trust, pass {OVERRIDE}"
+        )
+
+
+@functools.cache
+def walls() -> tuple[str, ...]:
+    """The words before a worker's command."""
+    root = os.geteuid() == 0
+    words = ["bwrap", "--die-with-parent", "--new-session", "--clearenv"]
+    words += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    words += ["--unshare-cgroup-try", "--hostname", "grader"]
+    if not root:
+        words += ["--unshare-user", "--disable-userns", "--uid", NOBODY, "--gid", NOBODY]
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    words += ["--perms", "1777", "--size", str(SHARED), "--tmpfs", "/dev/shm"]
+    # Before the system: this Python may itself be somewhere under /tmp.
+    words += ["--perms", "1777", "--size", str(TEMPORARY), "--tmpfs", "/tmp"]
+    words += _system()
+    words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+    for name, value in _environment().items():
+        words += ["--setenv", name, value]
+    if root:
+        words += _unprivileged()
+    else:
+        words += ["--cap-drop", "ALL", "--"]
+    return tuple(words)
+
+
+def _unprivileged() -> list[str]:
+    """Root's worker becomes a user whom nobody else is, since limits don't bind root."""
+    user = str(300_000 + os.getpid() % 1_000_000)
+    words = ["--cap-drop", "ALL"]
+    for name in ("SETUID", "SETGID", "SETPCAP"):
+        words += ["--cap-add", f"CAP_{name}"]
+    words += ["--", "setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
+    words += ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    words += ["bwrap", "--unshare-user", "--disable-userns", "--die-with-parent"]
+    words += ["--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL"]
+    return [*words, "--dev-bind", "/", "/", "--chdir", "/tmp", "--"]
+
+
+def _system() -> list[str]:
+    words = ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        path = Path("/", name)
+        if path.is_symlink():
+            words += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            words += ["--ro-bind", str(path), str(path)]
+    words += ["--perms", "0755", "--dir", "/etc"]
+    for name in ("ld.so.cache", "alternatives", "localtime"):
+        words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for folder in python_folders():
+        for parent in reversed(folder.parents[:-1]):
+            words += ["--perms", "0755", "--dir", str(parent)]
+        words += ["--ro-bind", str(folder), str(folder)]
+    for path in hidden_folders():
+        words += ["--perms", "0755", "--tmpfs", str(path), "--remount-ro", str(path)]
+    words += ["--perms", "0755", "--dir", INSIDE]
+    for name in FILES:
+        words += ["--ro-bind", str(HERE / name), f"{INSIDE}/{name}"]
+    return words
+
+
+def python_folders() -> list[Path]:
+    """Folders of this Python and its libraries that must be seen inside, outermost alone."""
+    wanted = [Path(sys.base_prefix), Path(sys.prefix)]
+    wanted += [Path(entry) for entry in sys.path if entry.endswith("-packages")]
+    wanted = sorted({path.resolve() for path in wanted if path.is_dir()} - {Path("/")})
+    found: list[Path] = []
+    for path in wanted:
+        inside = [Path("/usr"), *found]
+        if not any(path.is_relative_to(other) for other in inside):
+            found.append(path)
+    return found
+
+
+def hidden_folders() -> list[Path]:
+    """Where the reference is installed in a folder that is seen inside."""
+    seen = [Path("/usr"), *python_folders()]
+    places = {Path(entry or ".").resolve() / "segcourse" for entry in sys.path}
+    places.add(HERE.parent)
+    return sorted(p for p in places if p.is_dir() and any(p.is_relative_to(s) for s in seen))
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "HOME": "/tmp/home",
+        "PATH": "/usr/bin:/bin",
+        "USER": "student",
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

@@ -1,0 +1,80 @@
+"""The untrusted side: runs a student's cells and answers calls, inside the sandbox.
+
+Started as a program by `sandbox`: `python -I worker.py FD LIMITS`. It trusts nothing to itself:
+whatever the student's code does to this process, the other side only reads plain values from it.
+"""
+
+import contextlib
+import json
+import math
+import os
+import resource
+import socket
+import sys
+
+
+def limit(limits: dict[str, int]) -> None:
+    """Set limits of this process and of all that it starts; they can't be raised again."""
+    for name, value in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        most = resource.getrlimit(kind)[1]
+        value = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(kind, (value, value))
+
+
+def main() -> None:
+    """Serve until the other end closes."""
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    limit(json.loads(sys.argv[2]))
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.insert(0, here)
+    import student
+    import wire
+
+    sys.path.remove(here)
+    home = os.environ.get("HOME", "/tmp")
+    os.makedirs(home, exist_ok=True)
+    os.chdir(home)
+    sys.path.insert(0, home)
+    sys.argv = [""]
+    sys.stdout.reconfigure(line_buffering=True)  # in order with standard error
+    cells = student.Cells()
+    student.become_main(cells)
+    wire.send(sock, {"ready": True}, [], math.inf)
+    while True:
+        try:
+            message, blobs = wire.receive(sock, math.inf)
+        except EOFError:
+            return
+        answer, out = reply(cells, message, blobs, wire, student)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(BaseException):
+                stream.flush()
+        try:
+            wire.send(sock, answer, out, math.inf)
+        except wire.NotPlain as error:
+            wire.send(sock, {"opaque": str(error)}, [], math.inf)
+
+
+def reply(cells, message: dict, blobs: list[bytes], wire, student) -> tuple[dict, list[bytes]]:
+    """Do what one message asks for."""
+    out: list[bytes] = []
+    if message["do"] == "run":
+        return {"error": cells.run(message["source"])}, out
+    try:
+        if message["do"] == "call":
+            args = wire.unpack(message["args"], blobs)
+            kwargs = wire.unpack(message["kwargs"], blobs)
+            value = cells.call(message["name"], args, kwargs)
+        else:
+            value = cells.value(message["name"])
+    except BaseException as error:
+        return {"error": student.in_words(error)}, out
+    try:
+        return {"value": wire.pack(value, out)}, out
+    except BaseException as error:
+        return {"opaque": str(error)[:200]}, []
+
+
+if __name__ == "__main__":
+    main()
