@@ -32,7 +32,7 @@ generator = torch.Generator().manual_seed(3)
 weight = torch.randn(2, 8, generator=generator, dtype=torch.float64)
 bias = torch.full((2,), 1000.0, dtype=torch.float64)
 features = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
-got = torch.as_tensor(slide_linear(weight, bias, features, 2, 2)).double()
+got = torch.as_tensor(slide_linear(weight, bias, features, 2, 2), dtype=torch.float64)
 want = weight @ features[:, 1:, :2].flatten() + bias
 assert (got[:, 1, 0] - want).abs().max() < 1e-10, "64-bit numbers lost digits"
 

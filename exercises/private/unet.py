@@ -63,7 +63,7 @@ for C, D, H, W, h, w in [
 ]:
     skip = torch.randn(C, H, W, generator=generator, dtype=torch.float64)
     below = torch.randn(D, h, w, generator=generator, dtype=torch.float64)
-    got = torch.as_tensor(join_skip(skip, below)).double()
+    got = torch.as_tensor(join_skip(skip, below), dtype=torch.float64)
     check(got[C:], below)
     top, left = (H - h) // 2, (W - w) // 2
     check(got[:C], skip[:, top : top + h, left : left + w])
