@@ -108,7 +108,8 @@ CHEATS = {
     "    return eval('len')(places)",
     "reads_the_tests": "import os\ndef count(places):\n    for top in ('/grader', '/tmp'):\n"
     "        for _, _, names in os.walk(top):\n            for name in names:\n"
-    "                if name in ('plain.py', 'plain.ipynb'): return len(places)\n    raise FileNotFoundError",
+    "                if name in ('plain.py', 'plain.ipynb'): return len(places)\n"
+    "    raise FileNotFoundError",
     "reads_the_others": "import os\ndef count(places):\n    os.listdir('../..')\n"
     "    return len(open('../../submitted/anna/plain/plain.ipynb').read())",
     "writes_the_gradebook": "import sqlite3\ndef count(places):\n"

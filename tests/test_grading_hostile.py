@@ -2,8 +2,6 @@
 
 import copy
 import json
-import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -31,7 +29,7 @@ def solved(release, source):
 
 
 def marked(course, stem, received):
-    """Take a folder in and mark it in two shards: score by student, and the records."""
+    """Take a folder in and mark it in three shards: score by student, and the records."""
     rows = []
     for taken in take_all(course.read("release", stem), received):
         course.put(taken, stem)
@@ -39,7 +37,7 @@ def marked(course, stem, received):
     course.write_intake(stem, rows)
     tasks = course.tasks(stem, LIMITS, walled=True)
     folder = course.root / "records" / stem
-    records = batch.grade_all(tasks, folder, lambda left: batch.grade_here(left, 2))
+    records = batch.grade_all(tasks, folder, lambda left: batch.grade_here(left, 3))
     records = {record["student"]: record for record in records}
     return {name: sum(m["score"] for m in r["marks"]) for name, r in records.items()}, records
 
@@ -133,24 +131,3 @@ def test_grading_again_gives_the_same_marks_and_marks_nothing_twice(outcome):
             "exits": STAMP,
             "tests_twice": ALL,
         }
-
-
-def test_a_marking_process_that_dies_is_replaced_and_one_that_keeps_dying_is_told(outcome):
-    from segcourse.grading.shard import Shard
-
-    (task,) = [t for t in outcome["course"].tasks("plain", LIMITS, True) if t.student == "anna"]
-    shard = Shard()
-    shard.grade(task)
-    os.kill(shard.process.pid, 9)
-    shard.process.wait()
-    assert sum(m["score"] for m in shard.grade(task)["marks"]) == ALL
-    shard.close()
-
-    class Dying(Shard):
-        def grade(self, task):
-            self.process = subprocess.Popen(["true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            return super().grade(task)
-
-    record = batch._tried(Dying(), task)
-    assert record["failed"]
-    assert record["incidents"][0].startswith("could not be marked: ")
