@@ -35,53 +35,69 @@ def fused_mean_field(
         (N, K, H, W) log-marginals.
     """
     N, K, H, W = logits.shape
-    unary = F.log_softmax(logits.reshape(N, K, H * W), 1)
     if not iterations:
-        return unary.view_as(logits)
+        return F.log_softmax(logits, 1)
     pixels = N * H * W
-    eye = torch.eye(K, dtype=logits.dtype, device=logits.device)
+    scores = logits.reshape(N, K, H * W)
+    scores = scores - scores.amax(1, keepdim=True)  # now exp(scores) sum to 1 or more
     ends = [0]
     for lattice in lattices:
         ends.append(ends[-1] + lattice.rows + 1)
     table = logits.new_empty(ends[-1] + pixels, K)
+    unary = table[ends[-1] :]
     # Multiplying by the identity transposes on all threads; a copy takes one.
-    torch.bmm(unary.mT, eye.expand(N, K, K), out=table[ends[-1] :].view(N, H * W, K))
+    eye = torch.eye(K, dtype=logits.dtype, device=logits.device).expand(N, K, K)
+    torch.bmm(scores.mT, eye, out=unary.view(N, H * W, K))
     # What a pixel sums: its corners in every lattice, and its unary.
-    D = [lattice.index.shape[1] for lattice in lattices]
-    index = torch.empty(pixels, sum(D) + 1, dtype=torch.int32, device=logits.device)
-    factors = logits.new_empty(pixels, sum(D) + 1)
-    parts = zip(index.split([*D, 1], 1), factors.split([*D, 1], 1), strict=True)
-    for (place, factor), lattice, weight, end in zip(parts, lattices, weights, ends, strict=False):
-        torch.add(lattice.index, end, out=place)
-        torch.mul(lattice.slice_weights, weight, out=factor)
-    torch.arange(ends[-1], ends[-1] + pixels, out=index[:, -1])
-    factors[:, -1] = 1
+    parts = [*(lattice.index.shape[1] for lattice in lattices), 1]
+    index = torch.empty(pixels, sum(parts), dtype=torch.int32, device=logits.device)
+    factors = logits.new_empty(pixels, sum(parts))
+    *places, place = index.split(parts, 1)
+    *corner_factors, one = factors.split(parts, 1)
+    for i, lattice in enumerate(lattices):
+        torch.add(lattice.index, ends[i], out=places[i])
+        torch.mul(lattice.slice_weights, weights[i], out=corner_factors[i])
+    torch.arange(ends[-1], ends[-1] + pixels, out=place[:, 0])
+    one.fill_(1)
 
-    marginals = table[ends[-1] :].exp()
+    # Only the CPU has something to gain, and waits for nothing when it looks for an overflow.
     plain = compatibility is None and min(weights) >= 0 and logits.device.type == "cpu"
+    marginals = torch.empty_like(unary)
+    softmax_(unary, marginals, plain)
     for left in range(iterations - 1, -1, -1):
-        for lattice, begin, end in zip(lattices, ends, ends[1:], strict=False):
+        for lattice, begin, end in zip(lattices, ends[:-1], ends[1:], strict=True):
             rows = lattice.blur(lattice.splat(marginals))
             if compatibility is None:  # the cost 1 of all labels but one's own, less a constant
                 table[begin:end] = rows
             else:  # labels mix on the lattice, which has fewer rows than the image
                 torch.mm(rows, -compatibility.T, out=table[begin:end])
-        scores = weighted_bags(table, index, factors)
+        heard = weighted_bags(table, index, factors)
         if left:
-            marginals = _softmax(scores, marginals, plain)
-    scores = torch.bmm(eye.expand(N, K, K), scores.view(N, H * W, K).mT)
-    return F.log_softmax(scores, 1).view_as(logits)
+            softmax_(heard, marginals, plain)
+    total = sum_of_exponentials(heard, marginals) if plain else None
+    torch.bmm(eye, heard.view(N, H * W, K).mT, out=scores)
+    if total is None:
+        scores = F.log_softmax(scores, 1)
+    else:
+        scores -= total.log_().view(N, 1, H * W)
+    return scores.view_as(logits)
 
 
-def _softmax(scores: Tensor, out: Tensor, plain: bool) -> Tensor:
-    """Softmax of every row. Plain: of a log-distribution to which nothing negative was added.
+def sum_of_exponentials(scores: Tensor, exponentials: Tensor) -> Tensor | None:
+    """Write exp(scores) (P, K) and return the sums of its rows, or None where one overflows.
 
-    Then the exponentials sum to 1 or more, and the row's maximum, a pass of its own, is needed
-    only where they overflow.
+    Nothing takes away the rows' maximum first, a slow pass over short rows: it is 0 before the
+    first round, and no message of a Potts model is negative, so that no sum is less than 1.
     """
-    if plain:
-        torch.exp(scores, out=out)
-        total = torch.mv(out, out.new_ones(out.shape[1]))
-        if torch.isfinite(total.sum()):
-            return out.mul_(total.reciprocal_()[:, None])
-    return torch.softmax(scores, 1, out=out)
+    torch.exp(scores, out=exponentials)
+    total = torch.mv(exponentials, exponentials.new_ones(exponentials.shape[1]))
+    return total if torch.isfinite(total.sum()) else None
+
+
+def softmax_(scores: Tensor, out: Tensor, plain: bool) -> None:
+    """Softmax of the rows of scores (P, K) into `out`; plain: `sum_of_exponentials` is safe."""
+    total = sum_of_exponentials(scores, out) if plain else None
+    if total is None:
+        torch.softmax(scores, 1, out=out)
+    else:
+        out.mul_(total.reciprocal_()[:, None])

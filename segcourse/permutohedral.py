@@ -142,6 +142,7 @@ class Lattice:
         names = names.index_select(0, first)
         self.rows = len(names)
         self.axes = self._neighbours(names, found.radix)
+        self.taps = features.new_tensor([1, 0.5, 0.5]).repeat(self.rows + 1, 1)
 
         # A pixel's rows are those of its simplex.
         corner_row = torch.empty_like(row).scatter_(0, order, row).view(D, U)
@@ -202,9 +203,8 @@ class Lattice:
 
     def blur(self, rows: Tensor, reverse: bool = False) -> Tensor:
         """(rows + 1, L) to the same: 1/2, 1, 1/2 along every axis."""
-        taps = rows.new_tensor([1, 0.5, 0.5]).expand(len(rows), 3).contiguous()
         for axis in reversed(self.axes) if reverse else self.axes:
-            rows = weighted_bags(rows, axis, taps)
+            rows = weighted_bags(rows, axis, self.taps)
         return rows
 
     def slice(self, rows: Tensor) -> Tensor:

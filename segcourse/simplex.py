@@ -58,8 +58,8 @@ def simplices(features: Tensor) -> Simplices:
     # Rounded one by one the quotients need not sum to 0, as they do in the lattice's plane. Those
     # that rounding moved most go back by one until they do.
     rank = _rank_from_largest(residual) + quotient.sum(0).to(torch.int8)
-    back = (rank < 0).to(torch.int8) - (rank > d).to(torch.int8)
-    rank += back * (d + 1)
+    back = (rank < 0).view(torch.int8) - (rank > d).view(torch.int8)
+    rank.add_(back, alpha=d + 1)
     quotient += back
     residual -= back
     weights = _barycentric(residual)
@@ -68,7 +68,6 @@ def simplices(features: Tensor) -> Simplices:
     lowest = quotient.amin(1, keepdim=True) - 2
     quotient -= lowest
     sizes = [int(size) + 2 for size in quotient.amax(1).tolist()]
-    images = torch.arange(N, device=features.device)
     # All numbers below are Python's: a 0-dimensional int64 tensor does not widen an int32 tensor,
     # and names would overflow without a word.
     names = math.prod(sizes[1:]) * (d + 1)
@@ -77,39 +76,44 @@ def simplices(features: Tensor) -> Simplices:
             f"features reach over {sizes[1:]} lattice cells in {d} dimensions, more than 64 bits "
             "number: divide features by larger sigmas, or use fewer of them"
         )
-    dtype = torch.int32 if N * names < 2**31 else torch.int64
     radix = [0] + [math.prod(sizes[1:j]) * (d + 1) for j in range(1, d + 1)]
 
     # D times a quotient less the rank: digits that name a simplex.
     codes = math.prod(sizes[1:]) * (d + 1) ** d
     if N * codes < 2**63:
-        code_dtype = torch.int32 if N * codes < 2**31 else torch.int64
-        code = (
-            (images * codes).to(code_dtype).repeat_interleave(P)
-            if N > 1
-            else torch.zeros(P, dtype=code_dtype, device=features.device)
-        )
+        digits = (quotient * (d + 1)).sub_(rank).to(_integer(N * codes))
+        code = digits[0]
+        code.view(N, P).copy_(torch.arange(N, device=code.device)[:, None] * codes)
         for j in range(1, d + 1):
-            step = math.prod(sizes[1:j]) * (d + 1) ** (j - 1)
-            code.add_(quotient[j].to(code_dtype), alpha=step * (d + 1)).sub_(rank[j], alpha=step)
-        code, order = code.sort(stable=True)
-        first = torch.ones_like(code, dtype=torch.bool)
-        torch.ne(code[1:], code[:-1], out=first[1:])
-        start = first.nonzero()[:, 0]
-        simplex = torch.empty_like(order).scatter_(0, order, first.cumsum(0).sub_(1))
+            code.add_(digits[j], alpha=math.prod(sizes[1:j]) * (d + 1) ** (j - 1))
+        simplex, order, start = _groups(code)
     else:  # too many to number: each point counts as a simplex of its own
         order = simplex = start = torch.arange(N * P, device=features.device)
     one = order.index_select(0, start)  # a point of each simplex speaks for all
-    corners = torch.empty(d + 1, len(one), dtype=dtype, device=features.device)
+    corners = torch.empty(d + 1, len(one), dtype=_integer(N * names), device=features.device)
     corners[0] = (one // P) * names
     rank = [row.index_select(0, one) for row in rank]
     for j in range(1, d + 1):
-        corners[0].add_(quotient[j].index_select(0, one).to(dtype), alpha=radix[j])
+        corners[0].add_(quotient[j].index_select(0, one).to(corners.dtype), alpha=radix[j])
     for k in range(1, d + 1):  # from corner to corner one more quotient falls
         corners[k] = corners[k - 1] + 1
         for j in range(1, d + 1):
             corners[k].sub_((rank[j] == d - k + 1).view(torch.int8), alpha=radix[j])
     return Simplices(simplex, order, F.pad(start, (0, 1), value=N * P), corners, weights, radix)
+
+
+def _integer(count: int) -> torch.dtype:
+    """The smaller integer type that holds 0..count - 1."""
+    return torch.int32 if count < 2**31 else torch.int64
+
+
+def _groups(code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number equal codes: each point's group, points in order of groups, where groups start."""
+    code, order = code.sort(stable=True)
+    first = torch.ones_like(code, dtype=torch.bool)
+    torch.ne(code[1:], code[:-1], out=first[1:])
+    group = torch.empty_like(order).scatter_(0, order, first.cumsum(0).sub_(1))
+    return group, order, first.nonzero()[:, 0]
 
 
 def _elevation(d: int, like: Tensor) -> Tensor:
@@ -125,12 +129,14 @@ def _elevation(d: int, like: Tensor) -> Tensor:
 
 def _rank_from_largest(x: Tensor) -> Tensor:
     """Rank of each of D values in its column as int8, 0 for the largest, ties by row."""
-    rank = torch.zeros(x.shape, dtype=torch.int8, device=x.device)
+    rank = torch.empty(x.shape, dtype=torch.int8, device=x.device)
+    for j in range(len(x)):
+        rank[j] = len(x) - 1 - j
     for j in range(len(x)):
         for k in range(j + 1, len(x)):
             ahead = (x[j] >= x[k]).view(torch.int8)
             rank[k] += ahead
-            rank[j] += 1 - ahead
+            rank[j] -= ahead
     return rank
 
 
