@@ -5,10 +5,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from segcourse import results
 from segcourse.cli.models import MODELS
+from segcourse.cost import parameters
+from segcourse.data import scene
+from segcourse.deconvnet import deconvnet_vgg16
+from segcourse.fcn_networks import fcn_vgg16
 from segcourse.full_resolution import FullResolutionNet
+from segcourse.labels import SCENES
+from segcourse.metrics import trimap
+from segcourse.segnet import segnet_vgg16
 
 ROOT = Path(__file__).parent.parent
 
@@ -360,3 +368,96 @@ def test_the_middle_skip_is_missed_most_and_the_finest_decides_the_last_pixel(un
     for zero, one, two in zip(named(0), named(1), named(2), strict=True):
         assert zero < two < one, "knows most near outlines, in every seed"
     assert averages[0] < averages[2] < averages[1], "the order in which they were missed"
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    """The record of the switches, and a score of a network by seed, by three names."""
+    record = results.read("deconvnet/switches")
+
+    def seeds(name, key="miou", group="trained"):
+        runs = record["metrics"][group][name]["runs"]
+        if key == "six":
+            return [sum(run["iou"][:6]) / 6 for run in runs]
+        return [run["iou"][5] if key == "bar" else run[key] for run in runs]
+
+    return record, seeds
+
+
+def test_the_switches_experiment_is_told_with_its_own_configuration(decoders):
+    config, text = decoders[0]["config"], prose("deconvnet")
+    side = config["crop"]
+    for said in (
+        f"learns on the scenes for {config['first_steps']:,} steps",
+        f"trained for {config['steps']:,} steps more",
+        f"{config['crops']} crops of {side} by {side} pixels a step",
+        f"{config['train_scenes']:,} training scenes, three seeds, {config['test_scenes']} test",
+    ):
+        assert said in text
+    assert (config["seeds"], config["quick"]) == (3, False)
+
+
+def test_true_switches_beat_fixed_and_random_most_near_borders(decoders):
+    _, seeds = decoders
+    text = prose("deconvnet")
+    widths = (1, 2, 3, 5)
+    keys = [*(f"trimap_{width}px_miou" for width in widths), "miou"]
+    leads = []
+    for key in keys:
+        true, fixed, random = (seeds(name, key) for name in ("true", "fixed", "random"))
+        assert min(true) > max(fixed), "the worst is ahead of the best of the next"
+        assert min(fixed) > max(random), "the worst is ahead of the best of the next"
+        leads.append(100 * (sum(true) - sum(fixed)) / 3)
+    assert leads == sorted(leads, reverse=True), "grows towards the border"
+    assert f"{leads[-1]:.0f} points over all pixels, and {leads[0]:.0f} points within 1 px" in text
+
+
+def test_bilinear_alone_leads_by_the_pair_and_switches_by_the_shapes(decoders):
+    record, seeds = decoders
+    trained = record["metrics"]["trained"]
+    alone = seeds("no_decoder")
+    average = {name: sum(seeds(name)) for name in trained}
+    assert max(average, key=average.get) == "no_decoder", "the highest mIoU"
+    for name in ("fixed", "random", "bilinear", "no_decoder"):
+        pairs = zip(seeds("true", "six"), seeds(name, "six"), strict=True)
+        assert all(a > b for a, b in pairs), "ahead in each seed"
+        assert max(seeds(name, "bar")) < 0.01, "draws no bar"
+    assert sum(seeds("true", "bar")) / 3 > 0.1 < sum(seeds("segnet", "bar")) / 3
+    assert min(seeds("no_decoder", "pair_told_apart")) > 0.99
+    new = [v for name in trained if name != "no_decoder" for v in seeds(name, "pair_told_apart")]
+    assert len(new) == 15
+    assert sum(value > 0.99 for value in new) == 1, "of the fifteen one does"
+    assert sum(0.49 < value < 0.6 for value in new) == 14, "a coin"
+    steps, six = sorted(seeds("bilinear")), sorted(seeds("bilinear", "six"))
+    assert steps[2] - steps[1] > 0.1, "the pair moves the mean"
+    assert six[2] - six[0] < 0.01, "close together"
+    for name in ("fixed", "random", "bilinear"):
+        assert sum(seeds(name, "six")) < sum(seeds("no_decoder", "six")), "no better than bilinear"
+        assert sum(seeds(name)) < sum(alone)
+    cost = [trained[name]["multiply_adds"] for name in ("true", "no_decoder")]
+    assert 1.9 < cost[0] / cost[1] < 2.2, "about twice"
+
+
+def test_no_bar_is_thick_enough_for_the_number_that_the_page_leaves_out(decoders):
+    _, seeds = decoders
+    assert max(seeds("true", "interior_miou")) < min(seeds("fixed", "interior_miou")), "look bad"
+    bar = SCENES.names.index("bar")
+    for i in range(20):
+        labels = scene(0, i, split="test").labels
+        assert not ((labels == bar) & ~trimap(labels, 5)).any()
+
+
+def test_a_decoder_given_other_switches_is_far_behind_one_that_learned_with_them(decoders):
+    _, seeds = decoders
+    for name in ("fixed", "random", "bilinear"):
+        given = seeds(name, group="trained_true_tested")
+        assert all(a + 0.1 < b for a, b in zip(given, seeds(name), strict=True))
+
+
+def test_most_of_deconvnets_parameters_lie_in_the_middle():
+    assert "Nearly nine tenths lie in three layers in the middle" in prose("deconvnet")
+    with torch.device("meta"):
+        big, fcn, segnet = deconvnet_vgg16(21), fcn_vgg16(21), segnet_vgg16(21)
+    assert 0.87 < parameters(big.bridge) / parameters(big) < 0.9
+    assert 1.8 < parameters(big) / parameters(fcn) < 2, "almost twice"
+    assert 0.18 < parameters(segnet) / parameters(fcn) < 0.24, "about a fifth"
