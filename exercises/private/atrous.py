@@ -1,3 +1,6 @@
+# A mutant of the references that no test can tell from them: cell - step for cell + step in
+# cells_read. The steps -r, 0 and r are the same three when their signs change.
+
 # %% solution dilate_kernel
 def dilate_kernel(kernel, rate_rows, rate_cols):
     """A kernel with its holes written as zeros."""

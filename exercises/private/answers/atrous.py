@@ -123,12 +123,9 @@ def dilate_kernel(kernel, rate_rows, rate_cols):
 def dilate_kernel(kernel, rate_rows, rate_cols):
     kh, kw = kernel.shape
     size = ((kh - 1) * rate_rows + 1, (kw - 1) * rate_cols + 1)
-    return (
-        torch.nn.functional.interpolate(
-            kernel[None, None].double(), size=size, mode="bilinear", align_corners=True
-        )[0, 0].abs()
-        + 1e-3
-    )
+    return torch.nn.functional.interpolate(
+        kernel[None, None].double(), size=size, mode="bilinear", align_corners=True
+    )[0, 0]
 
 
 # %% dilate_kernel marks=0 kind=misconception
