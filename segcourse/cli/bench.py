@@ -1,7 +1,6 @@
-"""`segcourse bench`: what a model costs on this machine; and the suite of long runs (`suite`)."""
+"""`segcourse bench`: what a model or a CRF costs here; and the suite of long runs (`suite`)."""
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcourse import cost
-from segcourse.cli import suite
+from segcourse.cli import bench_crf, suite
 from segcourse.cli.flags import add_device
 from segcourse.cli.memory import estimate, readable_bytes, readable_count
 from segcourse.cli.models import MODELS, as_dense, build, trains_on_patches
+from segcourse.cli.timing import median_seconds, peak, reset_peak
 from segcourse.distributed import choose_device
 from segcourse.errors import UsageError
 from segcourse.records import record, write_record
@@ -56,6 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--seed", type=int, default=0, help="seed of the weights and the images")
     model.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     add_device(model)
+    bench_crf.configure(
+        commands.add_parser(
+            "crf",
+            help="the dense CRF, and what part of the memory bandwidth it uses",
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
+    )
     suite.configure(
         commands.add_parser(
             "suite",
@@ -92,12 +100,12 @@ def run(args: argparse.Namespace) -> int:
     windows = images
     if side is not None:
         windows = torch.rand(args.batch, 3, side, side, generator=generator).to(device)
-    _reset_peak(device)
-    predicting = _seconds(_prediction(as_dense(model), images), args.repeats, device)
-    predicting_peak = _peak(device)
-    _reset_peak(device)
-    stepping = _seconds(_step(model, windows), args.repeats, device)
-    stepping_peak = _peak(device)
+    reset_peak(device)
+    predicting = median_seconds(_prediction(as_dense(model), images), args.repeats, device)
+    predicting_peak = peak(device)
+    reset_peak(device)
+    stepping = median_seconds(_step(model, windows), args.repeats, device)
+    stepping_peak = peak(device)
 
     metrics = {
         "parameters": cost.parameters(model),
@@ -160,29 +168,3 @@ def _step(model: nn.Module, images: Tensor) -> Callable[[], object]:
         optimizer.step()
 
     return call
-
-
-def _seconds(call: Callable[[], object], repeats: int, device: torch.device) -> float:
-    call()  # the first call pays for memory and for kernels that are chosen once
-    times = []
-    for _ in range(repeats):
-        _wait(device)
-        started = time.perf_counter()
-        call()
-        _wait(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":  # an accelerator answers before it has finished
-        torch.accelerator.synchronize(device)
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peak(device: torch.device) -> int | None:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -1,0 +1,81 @@
+"""The dense CRF timed: `segcourse bench crf`, and the benchmarks against pydensecrf and size."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from cli_tools import call
+
+from segcourse.cli.bench_crf import bytes_of_a_round
+from segcourse.dense_crf import DenseCRF
+from segcourse.permutohedral import Lattice
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a benchmark by its name, as it imports its neighbours."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+def test_bench_crf_relates_bytes_to_seconds(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("segcourse.cli.bench_crf.COPIED", 2**20)
+    words = ["--height", 24, "--width", 30, "--labels", 3, "--iterations", 2, "--repeats", 1]
+    words += ["--device", "cpu", "--json", tmp_path / "c.json"]
+    code, out, _ = call(capsys, "bench", "crf", *words)
+    assert code == 0
+    found = json.loads((tmp_path / "c.json").read_text("utf-8"))["metrics"]
+    assert found["total_seconds"] > 0
+    assert "dense CRF, 24 x 30, 3 labels, 2 rounds, cpu" in out
+    if found["round_seconds"]:
+        fraction = found["round_bytes"] / found["round_seconds"] / found["copy_bytes_per_second"]
+        assert found["fraction_of_copy_bandwidth"] == pytest.approx(fraction, rel=1e-4)
+
+
+def test_bytes_of_a_round_are_those_of_the_arrays():
+    crf, image = DenseCRF(7), torch.zeros(1, 3, 6, 8, dtype=torch.uint8)
+    lattices = [Lattice(each) for each in crf.features(image, torch.float32)]
+    pixels = torch.zeros(48, 7)
+    arrays = [pixels] * 4 + [torch.zeros(48, 2)]  # unary, message, softmax in and out; 1 entry
+    for built in lattices:
+        rows = built.splat(pixels)
+        arrays += [pixels, built.pixel, built.splat_weights, rows, built.start[1:]]
+        for axis in built.axes:
+            arrays += [rows, rows, axis, built.taps]
+        arrays += [rows, built.index, built.slice_weights]
+    assert bytes_of_a_round(lattices, 48, 7) == sum(x.nbytes for x in arrays)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        (("--labels", 1), "--labels is 1: give 2 or more"),
+        (("--height", 0), "--height is 0: give 1 or more"),
+        (("--iterations", 0), "--iterations is 0: give 1 or more"),
+        (("--repeats", 0), "--repeats is 0: give 1 or more"),
+    ],
+)
+def test_bench_crf_refuses_what_it_cannot_time(flag, message, capsys):
+    code, out, err = call(capsys, "bench", "crf", *flag)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_benchmark_says_what_to_install(script, capsys, monkeypatch):
+    crf = script("crf")
+    monkeypatch.setattr("sys.argv", ["crf.py"])
+    monkeypatch.setattr(crf.importlib.util, "find_spec", lambda name: None)
+    assert crf.main() == 1
+    assert "pip install pydensecrf2 scikit-image" in capsys.readouterr().err
+
+
+def test_exponent_of_a_line_and_of_a_square(script):
+    exponent = script("crf_scaling").exponent
+    rows = [{"pixels": n, "total_ms": 3 * n} for n in (10, 100, 1000, 10000)]
+    assert exponent(rows, "pixels") == pytest.approx(1)
+    rows = [{"pixels": n, "total_ms": n * n} for n in (10, 100, 1000, 10000)]
+    assert exponent(rows, "pixels") == pytest.approx(2)
