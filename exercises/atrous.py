@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Exercises: holes in a kernel, and what a stack reads
+# # Exercises: holes in a kernel, what a stack reads, and strides that become holes
 #
 # These exercises belong to the chapter "Atrous convolution: holes in the kernel". Write your code
 # where it says `raise NotImplementedError`, and run the tests below it. The tests that you see are
@@ -29,6 +29,8 @@ TAPS = rng.sample(range(1, 10), 3)
 RATE = rng.choice([3, 4])
 EVEN = rng.choice([2, 4])
 PLANT = rng.choice([20, 30, 40])
+SIDE = rng.choice([3, 5])
+MIDDLE = rng.choice([(3, 1, 1), (5, 1, 2), (4, 1, 1)])
 
 # %% [markdown]
 # ## 1. Put holes into a kernel
@@ -110,8 +112,84 @@ assert len(got) == 5, (
 got = [int(cell) for cell in cells_read([1, 3])]
 assert got == list(range(-4, 5)), f"rates 1 and 3 read each of nine cells, got {got}"
 
+# %% [markdown]
+# ## 3. Strides become holes
+#
+# A network shrinks a signal by its strides. With the same weights it can answer more often, at a
+# given output stride: the last strides are taken out, and the layers behind them get holes, so that
+# each tap finds the cell that it was trained on. Then every s-th output of the dense network is an
+# output of the strided one, where s is the stride that was taken out in all.
+#
+# With `run` you can compare both.
+
+
+# %%
+def run(layers, weights, x):
+    """Convolve a signal (1, 1, W) with one layer after the other.
+
+    layers: (kernel, stride, padding) or (kernel, stride, padding, dilation) each.
+    weights: (1, 1, kernel) each.
+    """
+    for (_, stride, padding, *rate), weight in zip(layers, weights, strict=True):
+        x = torch.nn.functional.conv1d(x, weight, None, stride, padding, *rate)
+    return x
+
+
+# %% answer dense_twin read="From stride 32 to stride 8 with the same weights"
+def dense_twin(layers, output_stride):
+    """The same network at a smaller output stride.
+
+    layers: list of (kernel, stride, padding), first layer first.
+    output_stride: input cells from one output to the next: 1, or the product of the strides of the
+        first layer, of the first two, and so on.
+
+    Returns a list of (kernel, stride, padding, dilation), one for each layer.
+    """
+    raise NotImplementedError("take the last strides out, and put holes in behind them")
+
+
+# %% test dense_twin_two_layers points=1
+layers = [(SIDE, 2, 0), (3, 1, 0)]
+got = dense_twin(layers, 1)
+assert got is not None, "the function returned None: end it with `return ...`"
+got = [tuple(int(number) for number in layer) for layer in got]
+assert [len(layer) for layer in got] == [4, 4], (
+    f"expected (kernel, stride, padding, dilation) for each of two layers, got {got}"
+)
+assert [layer[0] for layer in got] == [SIDE, 3], (
+    f"the kernels stay as they are, with the same weights: wanted {SIDE} and 3 taps, got {got}"
+)
+assert [layer[1] for layer in got] == [1, 1], f"at output stride 1 no stride is left, got {got}"
+assert got[0][3] == 1, (
+    f"the first layer reads the input, which has not changed: its rate stays 1, got {got[0]}"
+)
+assert got[1][3] == 2, (
+    f"the second layer was trained on cells that were 2 apart: its taps need rate 2, got {got[1]}"
+)
+assert [layer[2] for layer in got] == [0, 0], f"nothing was padded before, got {got}"
+
+# %% test dense_twin_half points=1
+generator = torch.Generator().manual_seed(0)
+layers = [(7, 2, 3), (3, 2, 1), MIDDLE, (3, 2, 0), (3, 1, 1)]
+weights = [torch.rand(1, 1, layer[0], generator=generator, dtype=torch.float64) for layer in layers]
+x = torch.rand(1, 1, 75, generator=generator, dtype=torch.float64)
+got = dense_twin(layers, 2)
+assert got is not None, "the function returned None: end it with `return ...`"
+got = [tuple(int(number) for number in layer) for layer in got]
+strides = [layer[1] for layer in got]
+assert strides == [2, 1, 1, 1, 1], (
+    f"strides 2, 2, 1, 2, 1 at output stride 2: wanted 2, 1, 1, 1, 1, got {strides}. The first "
+    "strides stay, until the output stride is reached"
+)
+strided, dense = run(layers, weights, x)[0, 0], run(got, weights, x)[0, 0, ::4]
+assert len(dense) == len(strided), (
+    f"every fourth output: {len(dense)} of them, wanted {len(strided)}. Do padding and holes grow "
+    f"together? You have {got}"
+)
+check(dense, strided, f"Every fourth output is one of the strided network. You have {got}")
+
 # %% [markdown] question weeds points=4
-# ## 3. To write about
+# ## 4. To write about
 #
 # A colleague wants to label weeds in photographs of a field, 2,000 pixels wide. Plants are PLANT
 # to 60 pixels large and look alike from near; what tells weed from crop is the row in which the

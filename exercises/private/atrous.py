@@ -1,5 +1,8 @@
-# A mutant of the references that no test can tell from them: cell - step for cell + step in
-# cells_read. The steps -r, 0 and r are the same three when their signs change.
+# Mutants of the references that no test can tell from them, and why:
+# - cells_read: cell - step for cell + step. The steps -r, 0 and r are the same three
+#   when their signs change.
+# - dense_twin: / for //, the numbers in max() in the other order. The output stride divides the
+#   stride of every layer behind it, and in front of it the larger of the two is 1.
 
 # %% solution dilate_kernel
 def dilate_kernel(kernel, rate_rows, rate_cols):
@@ -59,6 +62,59 @@ got = [int(cell) for cell in cells_read([64])]
 assert got == [-64, 0, 64], got
 got = [int(cell) for cell in cells_read([1, 2, 4, 8, 16])]
 assert got == list(range(-31, 32)), "rates that double read every cell"
+
+
+# %% solution dense_twin
+def dense_twin(layers, output_stride):
+    """The same network at a smaller output stride."""
+    strided, twin = 1, []
+    for kernel, stride, padding in layers:
+        rate = max(strided // output_stride, 1)
+        strided *= stride
+        kept = stride if strided <= output_stride else 1
+        twin.append((kernel, kept, padding * rate, rate))
+    return twin
+
+
+# %% hidden dense_twin_networks points=1
+generator = torch.Generator().manual_seed(1)
+vgg = [layer for _ in range(3) for layer in ((3, 1, 1), (2, 2, 0))] + [(5, 1, 0)]
+for layers, output_strides in [
+    (vgg, (1, 2, 4, 8)),
+    ([(3, 1, 1), (3, 1, 1)], (1,)),
+    ([(7, 4, 2), (3, 3, 1), (5, 2, 2), (3, 1, 2)], (1, 4, 12, 24)),
+    ([(4, 2, 1), (4, 2, 1), (4, 2, 1), (4, 2, 1)], (1, 2, 4, 8, 16)),
+]:
+    weights = [torch.rand(1, 1, k, generator=generator, dtype=torch.float64) for k, _, _ in layers]
+    x = torch.rand(1, 1, 131, generator=generator, dtype=torch.float64)
+    strided, whole = run(layers, weights, x)[0, 0], 1
+    for _, stride, _ in layers:
+        whole *= stride
+    for output_stride in output_strides:
+        got = [tuple(int(n) for n in layer) for layer in dense_twin(layers, output_stride)]
+        product = 1
+        for layer in got:
+            product *= layer[1]
+        assert product == output_stride, f"output stride {output_stride}: {got}"
+        check(run(got, weights, x)[0, 0, :: whole // output_stride], strided, f"{got}")
+
+# %% hidden dense_twin_points points=1
+# A strided 1x1, as on ResNet's shortcuts, has nothing to dilate, and loses its stride all the same.
+generator = torch.Generator().manual_seed(2)
+for layers, output_stride in [
+    ([(3, 2, 1), (1, 2, 0), (3, 1, 1)], 2),
+    ([(1, 2, 0), (3, 1, 1), (1, 3, 0), (3, 1, 0)], 1),
+]:
+    weights = [torch.rand(1, 1, k, generator=generator, dtype=torch.float64) for k, _, _ in layers]
+    x = torch.rand(1, 1, 47, generator=generator, dtype=torch.float64)
+    got = [tuple(int(n) for n in layer) for layer in dense_twin(layers, output_stride)]
+    assert [layer[1] for layer in got] == [2 if output_stride == 2 else 1] + [1] * (len(got) - 1)
+    check(
+        run(got, weights, x)[0, 0, :: 2 if output_stride == 2 else 6],
+        run(layers, weights, x)[0, 0],
+        f"{got}",
+    )
+assert list(dense_twin([], 1)) == [], "no layer"
 
 # %% [markdown] rubric weeds
 # - 1 point: output stride 16 or 8 rather than 32, with the reason: plants of PLANT pixels are a

@@ -273,3 +273,240 @@ def cells_read(rates):
     for r in rates:
         cells = {c + d for c in cells for d in (0, r, 2 * r)}
     return sorted(cells)
+
+
+# %% dense_twin marks=4 kind=right
+# follows the stride of the old network and that of the new one
+def dense_twin(layers, output_stride):
+    old, new, out = 1, 1, []
+    for kernel, stride, padding in layers:
+        rate = old // new
+        old *= stride
+        if old <= output_stride:
+            new *= stride
+        else:
+            stride = 1
+        out.append((kernel, stride, padding * rate, rate))
+    return out
+
+
+# %% dense_twin marks=4 kind=right
+# what is missing is multiplied up
+def dense_twin(layers, output_stride):
+    left, missing, out = output_stride, 1, []
+    for kernel, stride, padding in layers:
+        if left > 1:
+            out.append((kernel, stride, padding, 1))
+            left //= stride
+        else:
+            out.append((kernel, 1, padding * missing, missing))
+            missing *= stride
+    return out
+
+
+# %% dense_twin marks=4 kind=right
+# the strides up to each layer first
+def dense_twin(layers, output_stride):
+    before = [1]
+    for layer in layers:
+        before.append(before[-1] * layer[1])
+    return [
+        (
+            k,
+            s if before[i + 1] <= output_stride else 1,
+            p * max(1, before[i] // output_stride),
+            max(1, before[i] // output_stride),
+        )
+        for i, (k, s, p) in enumerate(layers)
+    ]
+
+
+# %% dense_twin marks=4 kind=unusual
+# cumulative products in numpy, with prints; a table of numbers comes back
+def dense_twin(layers, output_stride):
+    import numpy as np
+
+    table = np.array(layers, int).reshape(-1, 3)
+    after = np.cumprod(table[:, 1])
+    before = after // np.maximum(table[:, 1], 1)
+    print(before, after)
+    rate = np.maximum(before // output_stride, 1)
+    kept = np.where(after > output_stride, 1, table[:, 1])
+    return np.stack([table[:, 0], kept, table[:, 2] * rate, rate], 1)
+
+
+# %% dense_twin marks=4 kind=unusual
+# a kernel of one tap has no holes, so its rate is 1; with a warning
+def dense_twin(layers, output_stride):
+    import warnings
+
+    total, out = 1, []
+    for kernel, stride, padding in layers:
+        rate = total // output_stride if total > output_stride else 1
+        total *= stride
+        if kernel == 1:
+            warnings.warn("nothing to dilate")
+        new = stride if total <= output_stride else 1
+        out.append([kernel, new, padding * rate, rate if kernel > 1 else 1])
+    return out
+
+
+# %% dense_twin marks=4 kind=unusual
+# the first layer, and then the rest by recursion, as floats
+def dense_twin(layers, output_stride):
+    def rest(layers, left, missing):
+        if not layers:
+            return ()
+        (kernel, stride, padding), *more = layers
+        if left > 1:
+            return ((kernel, stride, padding, 1), *rest(more, left / stride, missing))
+        now = (float(kernel), 1.0, float(padding * missing), float(missing))
+        return (now, *rest(more, left, missing * stride))
+
+    return rest(list(layers), output_stride, 1)
+
+
+# %% dense_twin marks=1 kind=partly
+# holes, but the padding stays as it was
+def dense_twin(layers, output_stride):
+    total, out = 1, []
+    for kernel, stride, padding in layers:
+        rate = max(total // output_stride, 1)
+        total *= stride
+        out.append((kernel, stride if total <= output_stride else 1, padding, rate))
+    return out
+
+
+# %% dense_twin marks=2 kind=partly
+# every stride is 2
+def dense_twin(layers, output_stride):
+    total, rate, out = 1, 1, []
+    for kernel, stride, padding in layers:
+        total *= stride
+        now = rate
+        if stride > 1 and total > output_stride:
+            stride, rate = 1, rate * 2
+        out.append((kernel, stride, padding * now, now))
+    return out
+
+
+# %% dense_twin marks=1 kind=partly
+# takes all strides out, whatever the output stride
+def dense_twin(layers, output_stride):
+    rate, out = 1, []
+    for kernel, stride, padding in layers:
+        out.append((kernel, 1, padding * rate, rate))
+        rate *= stride
+    return out
+
+
+# %% dense_twin marks=0 kind=misconception
+# strides out, no holes in
+def dense_twin(layers, output_stride):
+    total, out = 1, []
+    for kernel, stride, padding in layers:
+        total *= stride
+        out.append((kernel, stride if total <= output_stride else 1, padding, 1))
+    return out
+
+
+# %% dense_twin marks=1 kind=misconception
+# the layer that loses its stride gets the holes as well
+def dense_twin(layers, output_stride):
+    total, out = 1, []
+    for kernel, stride, padding in layers:
+        total *= stride
+        rate = max(total // output_stride, 1)
+        out.append((kernel, stride if total <= output_stride else 1, padding * rate, rate))
+    return out
+
+
+# %% dense_twin marks=1 kind=misconception
+# rates add up: one more for each stride that was taken out
+def dense_twin(layers, output_stride):
+    total, rate, out = 1, 1, []
+    for kernel, stride, padding in layers:
+        now = rate
+        total *= stride
+        if stride > 1 and total > output_stride:
+            stride, rate = 1, rate + 1
+        out.append((kernel, stride, padding * now, now))
+    return out
+
+
+# %% dense_twin marks=1 kind=misconception
+# only the layer right behind a removed stride gets holes
+def dense_twin(layers, output_stride):
+    total, rate, out = 1, 1, []
+    for kernel, stride, padding in layers:
+        total *= stride
+        now, rate = rate, 1
+        if total > output_stride:
+            stride, rate = 1, stride
+        out.append((kernel, stride, padding * now, now))
+    return out
+
+
+# %% dense_twin marks=0 kind=misconception
+# holes in, but the strides stay
+def dense_twin(layers, output_stride):
+    total, out = 1, []
+    for kernel, stride, padding in layers:
+        rate = max(total // output_stride, 1)
+        total *= stride
+        out.append((kernel, stride, padding * rate, rate))
+    return out
+
+
+# %% dense_twin marks=0 kind=misconception
+# the kernel grows, with its holes written as taps
+def dense_twin(layers, output_stride):
+    total, out = 1, []
+    for kernel, stride, padding in layers:
+        rate = max(total // output_stride, 1)
+        total *= stride
+        side = (kernel - 1) * rate + 1
+        out.append((side, stride if total <= output_stride else 1, padding * rate, 1))
+    return out
+
+
+# %% dense_twin marks=1 kind=misconception
+# the first strides are taken out, the last ones stay
+def dense_twin(layers, output_stride):
+    whole = 1
+    for _, stride, _ in layers:
+        whole *= stride
+    left, rate, out = whole // output_stride, 1, []
+    for kernel, stride, padding in layers:
+        if left > 1:
+            out.append((kernel, 1, padding * rate, rate))
+            left, rate = left // stride, rate * stride
+        else:
+            out.append((kernel, stride, padding * rate, rate))
+    return out
+
+
+# %% dense_twin marks=3 kind=misconception
+# a 1x1 has nothing to dilate, so it keeps its stride
+def dense_twin(layers, output_stride):
+    old, new, out = 1, 1, []
+    for kernel, stride, padding in layers:
+        rate = max(old // max(new, 1), 1)
+        old *= stride
+        if new * stride > output_stride and kernel > 1:
+            stride = 1
+        new *= stride
+        out.append((kernel, stride, padding * rate, rate))
+    return out
+
+
+# %% dense_twin marks=2 kind=misconception
+# the padding of a layer is its rate, whatever it was padded by
+def dense_twin(layers, output_stride):
+    total, out = 1, []
+    for kernel, stride, padding in layers:
+        rate = max(total // output_stride, 1)
+        total *= stride
+        kept = stride if total <= output_stride else 1
+        out.append((kernel, kept, rate if padding else 0, rate))
+    return out
