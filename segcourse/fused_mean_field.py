@@ -74,30 +74,21 @@ def fused_mean_field(
         heard = weighted_bags(table, index, factors)
         if left:
             softmax_(heard, marginals, plain)
-    total = sum_of_exponentials(heard, marginals) if plain else None
     torch.bmm(eye, heard.view(N, H * W, K).mT, out=scores)
-    if total is None:
-        scores = F.log_softmax(scores, 1)
-    else:
-        scores -= total.log_().view(N, 1, H * W)
-    return scores.view_as(logits)
-
-
-def sum_of_exponentials(scores: Tensor, exponentials: Tensor) -> Tensor | None:
-    """Write exp(scores) (P, K) and return the sums of its rows, or None where one overflows.
-
-    Nothing takes away the rows' maximum first, a slow pass over short rows: it is 0 before the
-    first round, and no message of a Potts model is negative, so that no sum is less than 1.
-    """
-    torch.exp(scores, out=exponentials)
-    total = torch.mv(exponentials, exponentials.new_ones(exponentials.shape[1]))
-    return total if torch.isfinite(total.sum()) else None
+    return F.log_softmax(scores, 1).view_as(logits)
 
 
 def softmax_(scores: Tensor, out: Tensor, plain: bool) -> None:
-    """Softmax of the rows of scores (P, K) into `out`; plain: `sum_of_exponentials` is safe."""
-    total = sum_of_exponentials(scores, out) if plain else None
-    if total is None:
-        torch.softmax(scores, 1, out=out)
-    else:
-        out.mul_(total.reciprocal_()[:, None])
+    """Softmax of the rows of scores (P, K) into `out`.
+
+    Plain: without taking the rows' maximum off first, a slow pass over short rows. It is 0 before
+    the first round, and no message of a Potts model is negative, so that no sum of exponentials
+    is less than 1. Where one overflows the maximum is taken off after all.
+    """
+    if plain:
+        torch.exp(scores, out=out)
+        total = torch.mv(out, out.new_ones(out.shape[1]))
+        if torch.isfinite(total.sum()):
+            out.mul_(total.reciprocal_()[:, None])
+            return
+    torch.softmax(scores, 1, out=out)
