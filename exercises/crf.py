@@ -1,13 +1,9 @@
 # %% [markdown]
-# # Exercises: the energy of a labelling, and one update
+# # Exercises: which pixels count, what a labelling costs, and one update
 #
-# These exercises belong to the chapter "Fully connected conditional random fields". Write your
-# code where it says `raise NotImplementedError`, and run the tests below it. The tests that you see
-# are not all tests: think of sizes and cases that they leave out. You may use torch and numpy.
-#
-# Pixels stand in one row here, P of them, and the kernel is written out as a matrix:
-# `kernel[i, j]` says how much pixel i listens to pixel j. A Gaussian is 1 at distance 0, so its
-# diagonal holds ones, and yet no pixel is its own neighbour.
+# These exercises belong to the chapter "Fully connected conditional random fields". Write your code
+# where it says `raise NotImplementedError`, and run the tests below it. The tests that you see are
+# not all tests: think of sizes and cases that they leave out. You may use torch and numpy.
 
 # %%
 import torch
@@ -33,14 +29,77 @@ NEAR, FAR = rng.choice([(0.6, 0.1), (0.7, 0.2), (0.8, 0.1)])
 MILD, HARSH = rng.choice([(0.5, 2.0), (0.4, 3.0), (0.3, 1.5)])
 POLE = rng.choice([3, 4, 5])
 REACH = rng.choice([60, 80, 100])
+SXY, SRGB = rng.choice([(2, 10), (3, 15), (2, 20)])
+STEP = rng.choice([12, 18, 24])
 
 # %% [markdown]
-# ## 1. What a labelling costs
+# ## 1. Which pixels a pixel listens to
+#
+# With the appearance kernel a pixel listens to pixels that are near *and* have a like colour. The
+# weight of the pixel at p with colour I, for the pixel at q with colour J, is
+#
+# $$\exp\left( -\frac{|p - q|^2}{2 \sigma_{xy}^2} - \frac{|I - J|^2}{2 \sigma_{rgb}^2} \right) .$$
+#
+# Places are counted in pixels, colours in 0 to 255. Compute the weights of all pixels for one.
+
+
+# %% answer weights read="Which pixels a pixel listens to"
+def weights(image, row, col, sxy, srgb):
+    """How much the pixel at (row, col) listens to every pixel, by the appearance kernel.
+
+    image: (3, H, W), colours 0 to 255, uint8 or floating point.
+    sxy: sigma of the place, in pixels. srgb: sigma of the colour, in steps of colour.
+
+    Returns (H, W), in 0 to 1; 1 at the pixel itself.
+    """
+    raise NotImplementedError("squared distances of place and colour, each by its sigma")
+
+
+# %% test weights_place points=1
+image = torch.full((3, 7, 10), 90.0)
+got = weights(image, 4, 3, SXY, SRGB)
+assert got is not None, "the function returned None: end it with `return ...`"
+got = torch.as_tensor(got).double()
+assert got.shape == (7, 10), f"expected a weight for each pixel, (7, 10), got {tuple(got.shape)}"
+check(got[4, 3], 1, "The pixel itself has distance 0 in both, and exp(0) is 1.")
+assert abs(got[4 - SXY, 3].item() - 0.3679) > 1e-3, (
+    "one sigma away got exp(-1), wanted exp(-1/2): squares are divided by 2 sigma squared"
+)
+check(got[4 - SXY, 3], 0.60653066, "All colours alike, SXY rows up: one sigma, exp(-1/2).")
+check(got[4, 3 + 2 * SXY], 0.13533528, "All colours alike, two sigma to the right: exp(-2).")
+check(got[4 - SXY, 3 + SXY], 0.36787944, "One sigma up and one to the right: exp(-1).")
+
+# %% test weights_colour points=1
+image = torch.full((3, 5, 6), 100.0)
+image[1, :, 3:] += STEP
+far = 2.718281828459045 ** (-(STEP**2) / (2 * SRGB**2))
+near = 2.718281828459045 ** (-1 / (2 * SXY**2))
+got = weights(image, 2, 2, SXY, SRGB)
+assert got is not None, "the function returned None: end it with `return ...`"
+got = torch.as_tensor(got).double()
+assert got.shape == (5, 6), f"expected a weight for each pixel, (5, 6), got {tuple(got.shape)}"
+assert abs(got[2, 3].item() - near - far) > 1e-3, (
+    "yours adds two kernels: a pixel that is near *or* alike would count. Add the exponents"
+)
+check(got[2, 1], near, "To the left, the same colour: the place alone decides.")
+check(
+    got[2, 3],
+    near * far,
+    f"To the right green differs by {STEP} steps, red and blue do not: the squares of the three "
+    "channels are added.",
+)
+
+# %% [markdown]
+# ## 2. What a labelling costs
+#
+# From here on pixels stand in one row, P of them, and the kernel is written out as a matrix:
+# `kernel[i, j]` says how much pixel i listens to pixel j. Its diagonal holds ones, as above, and
+# yet no pixel is its own neighbour.
 #
 # The energy of a labelling is what its pixels cost alone, and what its pairs cost. A pixel i with
-# label a costs `unary[i, a]`. A pair of pixels i and j with labels a and b costs
-# `kernel[i, j] * compatibility[a, b]`. Each pair counts once. The compatibility need not be the
-# Potts one: pairs with the same label may cost something as well.
+# label a costs `unary[i, a]`. A pair of pixels i and j with labels a and b costs `kernel[i, j] *
+# compatibility[a, b]`. Each pair counts once. The compatibility need not be the Potts one: pairs
+# with the same label may cost something as well.
 
 
 # %% answer energy read="The energy"
@@ -91,7 +150,7 @@ check(
 )
 
 # %% [markdown]
-# ## 2. One update of all pixels
+# ## 3. One update of all pixels
 #
 # Mean field gives each pixel one table of probabilities. One parallel update has three steps. A
 # pixel sums up the tables of all *other* pixels, weighted by the kernel. The compatibility turns
@@ -162,7 +221,7 @@ check(
 )
 
 # %% [markdown] question poles points=4
-# ## 3. To write about
+# ## 4. To write about
 #
 # A colleague adds a dense CRF to her network for road scenes: Potts, an appearance kernel with
 # REACH pixels and 20 grey levels, a smoothness kernel, ten iterations. The mean IoU rises by one

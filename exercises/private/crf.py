@@ -1,3 +1,38 @@
+# %% solution weights
+def weights(image, row, col, sxy, srgb):
+    """How much the pixel at (row, col) listens to every pixel, by the appearance kernel."""
+    colours = image.double()
+    H, W = image.shape[1:]
+    rows, cols = torch.arange(H)[:, None], torch.arange(W)
+    place = (rows - row) ** 2 + (cols - col) ** 2  # (H, W)
+    colour = ((colours - colours[:, row, col][:, None, None]) ** 2).sum(0)
+    return torch.exp(-place / (2 * sxy**2) - colour / (2 * srgb**2))
+
+
+# %% hidden weights_brute_force points=1
+from segcourse.gaussian_filters import appearance
+
+generator = torch.Generator().manual_seed(2)
+for H, W, sxy, srgb in [(1, 1, 1, 1), (4, 7, 2.5, 60), (6, 3, 0.7, 90), (5, 5, 40, 33.3)]:
+    image = 255 * torch.rand(3, H, W, generator=generator, dtype=torch.float64)
+    features = appearance(image[None], sxy=sxy, srgb=srgb)[0]
+    for row, col in [(0, 0), (H - 1, W // 2), (H // 2, W - 1)]:
+        far = (features - features[row * W + col]).square().sum(1)
+        check(weights(image, row, col, sxy, srgb), torch.exp(-far / 2).reshape(H, W))
+
+# %% hidden weights_uint8 points=1
+# Differences of colours leave 0..255: 10 - 240 is not 26, and squares are larger still.
+image = torch.full((3, 3, 4), 240, dtype=torch.uint8)
+image[:, :, :2] = torch.tensor([10, 200, 30], dtype=torch.uint8)[:, None, None]
+for row, col in [(1, 0), (2, 3)]:
+    got = weights(image, row, col, 5, 150)
+    check(got, weights(image.double(), row, col, 5, 150), "uint8 and float64 differ.")
+    far = ((row - 0) ** 2 + (col - 1) ** 2) / 50
+    if col == 3:
+        far += (230**2 + 40**2 + 210**2) / (2 * 150**2)
+    check(torch.as_tensor(got)[0, 1], torch.tensor(-far).exp())
+
+
 # %% solution energy
 def energy(unary, labels, kernel, compatibility):
     """Energy of one labelling."""

@@ -1,3 +1,202 @@
+# %% weights marks=4 kind=right
+# two maps of squared distances
+def weights(image, row, col, sxy, srgb):
+    x = image.float()
+    H, W = x.shape[-2:]
+    r, c = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
+    place = ((r - row) ** 2 + (c - col) ** 2) / sxy**2
+    colour = ((x - x[:, row : row + 1, col : col + 1]) ** 2).sum(0) / srgb**2
+    return torch.exp(-(place + colour) / 2)
+
+
+# %% weights marks=4 kind=right
+# pixel by pixel
+def weights(image, row, col, sxy, srgb):
+    import math
+
+    _, H, W = image.shape
+    mine = image[:, row, col].tolist()
+    out = torch.zeros(H, W, dtype=torch.float64)
+    for r in range(H):
+        for c in range(W):
+            d = (r - row) ** 2 + (c - col) ** 2
+            e = sum((a - b) ** 2 for a, b in zip(image[:, r, c].tolist(), mine))
+            out[r, c] = math.exp(-d / (2 * sxy**2) - e / (2 * srgb**2))
+    return out
+
+
+# %% weights marks=4 kind=right
+# the product of two Gaussians
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    down = torch.exp(-((torch.arange(H) - row) ** 2) / (2 * sxy**2))
+    across = torch.exp(-((torch.arange(W) - col) ** 2) / (2 * sxy**2))
+    difference = image.double() - image[:, row, col].double().reshape(3, 1, 1)
+    like = torch.exp(-difference.pow(2).sum(0) / (2 * srgb**2))
+    return down[:, None] * across[None] * like
+
+
+# %% weights marks=4 kind=unusual
+# points in five dimensions, and cdist, with a print
+def weights(image, row, col, sxy, srgb):
+    _, H, W = image.shape
+    r, c = torch.meshgrid(torch.arange(H).double(), torch.arange(W).double(), indexing="ij")
+    points = torch.cat([torch.stack([r, c]) / sxy, image.double() / srgb]).flatten(1).T
+    print(points.shape)
+    far = torch.cdist(points[row * W + col][None], points)[0]
+    return torch.exp(-(far**2) / 2).reshape(H, W)
+
+
+# %% weights marks=4 kind=unusual
+# numpy's indices, with a warning, as nested lists
+def weights(image, row, col, sxy, srgb):
+    import warnings
+
+    import numpy as np
+
+    warnings.warn("numpy ahead")
+    x = np.asarray(image).astype(float)
+    r, c = np.indices(x.shape[1:])
+    far = ((r - row) ** 2 + (c - col) ** 2) / sxy**2
+    for channel in x:
+        far = far + (channel - channel[row, col]) ** 2 / srgb**2
+    return np.exp(-0.5 * far).tolist()
+
+
+# %% weights marks=4 kind=unusual
+# powers of one number, complex numbers for places
+def weights(image, row, col, sxy, srgb):
+    import math
+
+    H, W = image.shape[1:]
+    at = torch.arange(H)[:, None] + 1j * torch.arange(W)[None]
+    place = (at.to(torch.complex128) - complex(row, col)).abs() / sxy
+    x = image.to(torch.float64)
+    colour = torch.linalg.vector_norm(x - x[:, row, col][:, None, None], dim=0) / srgb
+    return math.sqrt(math.e) ** -(place**2 + colour**2)
+
+
+# %% weights marks=3 kind=partly
+# subtracts in the type of the image: 10 - 240 is 26 in uint8
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    difference = (image - image[:, row, col][:, None, None]).double()
+    far = (r**2 + c**2) / sxy**2 + (difference**2).sum(0) / srgb**2
+    return torch.exp(-far / 2)
+
+
+# %% weights marks=1 kind=partly
+# the smoothness kernel: it knows no colour
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    return torch.exp(-(r**2 + c**2) / (2 * sxy**2))
+
+
+# %% weights marks=0 kind=partly
+# the range kernel: it knows no place
+def weights(image, row, col, sxy, srgb):
+    x = image.double()
+    far = ((x - x[:, row, col][:, None, None]) ** 2).sum(0)
+    return torch.exp(-far / (2 * srgb**2))
+
+
+# %% weights marks=0 kind=misconception
+# near or alike: the sum of two kernels
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    x = image.double()
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    near = torch.exp(-(r**2 + c**2) / (2 * sxy**2))
+    like = torch.exp(-((x - x[:, row, col][:, None, None]) ** 2).sum(0) / (2 * srgb**2))
+    return near + like
+
+
+# %% weights marks=0 kind=misconception
+# the mean of both, so that the pixel itself has 1
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    x = image.double()
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    near = torch.exp(-(r**2 + c**2) / (2 * sxy**2))
+    like = torch.exp(-((x - x[:, row, col][:, None, None]) ** 2).sum(0) / (2 * srgb**2))
+    return (near + like) / 2
+
+
+# %% weights marks=0 kind=misconception
+# sigma squared without the 2
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    x = image.double()
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    far = (r**2 + c**2) / sxy**2 + ((x - x[:, row, col][:, None, None]) ** 2).sum(0) / srgb**2
+    return torch.exp(-far)
+
+
+# %% weights marks=1 kind=misconception
+# colours as grey: the channels' mean
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    grey = image.double().mean(0)
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    far = (r**2 + c**2) / sxy**2 + (grey - grey[row, col]) ** 2 / srgb**2
+    return torch.exp(-far / 2)
+
+
+# %% weights marks=1 kind=misconception
+# colours in 0 to 1, with a sigma in steps of 255
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    x = image.double() / 255
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    far = (r**2 + c**2) / sxy**2 + ((x - x[:, row, col][:, None, None]) ** 2).sum(0) / srgb**2
+    return torch.exp(-far / 2)
+
+
+# %% weights marks=0 kind=misconception
+# each sigma with the other distance
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    x = image.double()
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    far = (r**2 + c**2) / srgb**2 + ((x - x[:, row, col][:, None, None]) ** 2).sum(0) / sxy**2
+    return torch.exp(-far / 2)
+
+
+# %% weights marks=0 kind=misconception
+# distances that are not squared
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    x = image.double()
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    place = (r**2 + c**2).double().sqrt() / sxy
+    colour = ((x - x[:, row, col][:, None, None]) ** 2).sum(0).sqrt() / srgb
+    return torch.exp(-(place + colour) / 2)
+
+
+# %% weights marks=0 kind=misconception
+# no pixel listens to itself, and the weights add up to 1
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    x = image.double()
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    far = (r**2 + c**2) / sxy**2 + ((x - x[:, row, col][:, None, None]) ** 2).sum(0) / srgb**2
+    out = torch.exp(-far / 2)
+    out[row, col] = 0
+    return out / out.sum()
+
+
+# %% weights marks=0 kind=misconception
+# near is a square of one sigma around the pixel, and far is nothing
+def weights(image, row, col, sxy, srgb):
+    H, W = image.shape[1:]
+    x = image.double()
+    r, c = torch.arange(H)[:, None] - row, torch.arange(W) - col
+    near = (r.abs() <= sxy) & (c.abs() <= sxy)
+    return near * torch.exp(-((x - x[:, row, col][:, None, None]) ** 2).sum(0) / (2 * srgb**2))
+
+
 # %% energy marks=4 kind=right
 # a loop over all pairs
 def energy(unary, labels, kernel, compatibility):
