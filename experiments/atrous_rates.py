@@ -136,6 +136,7 @@ def main() -> int:
 def show(rates: tuple[int, ...], runs: list[dict]) -> None:
     """One line of means and half ranges."""
     chosen = ("pair_told_apart", "miou", "trimap_1px_miou", "unrest")
+    chosen = [key for key in chosen if key in runs[0]]
     columns = [f"{key} {spread([run[key] for run in runs])}" for key in chosen]
     print(f"{','.join(map(str, rates)):<10} " + "  ".join(columns), flush=True)
 

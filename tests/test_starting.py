@@ -124,3 +124,25 @@ def test_a_file_of_weights_can_be_given_and_what_does_not_fit_is_told(first, tmp
     words = ["train", "--start", tmp_path / "gone", "--out", tmp_path / "x", "--device", "cpu"]
     code, _, err = call(capsys, *words, "--steps", 1)
     assert (code, "gone" in err, "Traceback" in err) == (1, True, False), err
+
+
+def test_a_context_module_is_plugged_in_behind_the_front_end_of_another_run(tmp_path, capsys):
+    data = make_folder(tmp_path / "data", size=(32, 40))
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    assert call(capsys, *train_words(data, alone, "--model", "dilated-light"))[0] == 0
+    words = ["--model", "dilated-context-light", "--start", alone]
+    words += ["--lr", 1e-12, "--weight-decay", 0]
+    code, told, err = call(capsys, *train_words(data, both, *words))
+    assert code == 0, err
+    assert f"weights from {alone}; as built: context.0.weight, context.0.bias" in told
+    given = load_file(best(alone / "checkpoints").path / "weights.safetensors")
+    found = load_file(both / "checkpoints" / "step-000006" / "weights.safetensors")
+    learned = [n for n in given if n.startswith("front_end") and n.endswith((".weight", ".bias"))]
+    assert len(learned) > 10
+    for name in learned:
+        torch.testing.assert_close(found[name], given[name], atol=1e-9, rtol=0)
+    new = json.loads((both / "record.json").read_text())["start"]["new"]
+    assert new == [name for name in found if name.startswith("context")]
+    again = train_words(data, tmp_path / "x", "--model", "dilated-light", "--start", both)
+    code, _, err = call(capsys, *again)
+    assert (code, "the source has a context module already" in err) == (2, True), err
