@@ -17,6 +17,9 @@ from segcourse.full_resolution import FullResolutionNet
 from segcourse.labels import SCENES
 from segcourse.metrics import trimap
 from segcourse.segnet import segnet_vgg16
+from segcourse.dilated_networks import front_end_light
+from segcourse.full_resolution import FullResolutionNet
+from segcourse.receptive_field import receptive_field
 
 ROOT = Path(__file__).parent.parent
 
@@ -461,3 +464,119 @@ def test_most_of_deconvnets_parameters_lie_in_the_middle():
     assert 0.87 < parameters(big.bridge) / parameters(big) < 0.9
     assert 1.8 < parameters(big) / parameters(fcn) < 2, "almost twice"
     assert 0.18 < parameters(segnet) / parameters(fcn) < 0.24, "about a fifth"
+
+
+def rates():
+    record = results.read("atrous/rates")
+    stacks = {tuple(row["rates"]): row for row in record["metrics"]["stacks"]}
+    return record["config"], stacks
+
+
+def pair_iou(row):
+    return [sum(run["iou"][6:8]) / 2 for run in row["runs"]]
+
+
+EQUAL = [(n,) * 5 for n in (1, 2, 3, 4)]
+MIXED = [(1, 1, 2, 3, 3), (1, 2, 3, 4, 5), (1, 2, 4, 5, 8)]
+
+
+def test_the_rates_experiment_is_told_with_its_own_configuration(rates):
+    config, stacks = rates
+    text = prose("atrous")
+    said = f"{config['train_scenes']:,} training scenes, {config['test_scenes']} test scenes"
+    assert f"{said}, {config['steps']} steps and three seeds" in text
+    assert (config["seeds"], config["quick"]) == (3, False)
+    assert {row["parameters"] for row in stacks.values()} == {27_056}
+    assert "27,056 weights and the same multiply-adds" in text
+    assert len({row["multiply_adds"] for row in stacks.values()}) == 1
+    assert set(stacks) == {*EQUAL, *MIXED}
+    fields = [stacks[row]["field_px"] for row in EQUAL]
+    assert fields == [23, 43, 63, 83]
+    assert fields[1:] == [stacks[row]["field_px"] for row in MIXED]
+
+
+def test_the_context_pair_follows_the_field_as_far_as_the_page_says(rates):
+    _, stacks = rates
+    narrow, *equal = (pair_iou(stacks[row]) for row in EQUAL)
+    mixed = [pair_iou(stacks[row]) for row in MIXED]
+    for wider in (equal[0], mixed[0]):
+        assert all(a + 0.05 < b for a, b in zip(narrow, wider, strict=True)), "in every seed"
+    apart = [run["pair_told_apart"] for run in stacks[EQUAL[0]]["runs"]]
+    assert all(abs(value - 0.5) < 0.005 for value in apart), "the toss of a coin"
+    means = [sum(values) / 3 for values in mixed]
+    assert means[0] < means[1] > means[2]
+    assert sum(b < a for a, b in zip(*mixed[:2], strict=True)) == 1, "in one of three seeds it falls"
+    assert all(b < a for a, b in zip(*mixed[1:], strict=True)), "at 83 pixels, in every seed"
+    flat = [sum(values) / 3 for values in equal]
+    assert flat[0] > flat[1] > flat[2] > flat[0] - 0.05, "with equal rates it does not rise"
+    for one, other in zip(mixed, equal, strict=True):
+        assert all(a > b for a, b in zip(one, other, strict=True)), "mixed rates are ahead"
+
+
+def test_mixed_rates_have_half_the_unrest_of_equal_ones(rates):
+    _, stacks = rates
+    for mixed, equal in zip(MIXED, EQUAL[1:], strict=True):
+        pairs = zip(stacks[mixed]["runs"], stacks[equal]["runs"], strict=True)
+        ratios = [one["unrest"] / other["unrest"] for one, other in pairs]
+        assert 0.35 < min(ratios) <= max(ratios) < 0.6, "about half, in every seed"
+        periods = {run["unrest_period"] for row in (mixed, equal) for run in stacks[row]["runs"]}
+        assert periods == {equal[0]}, "compared at the same distance"
+
+
+@pytest.fixture(scope="module")
+def output_strides():
+    record = results.read("atrous/output_stride_scenes")
+    return record["config"], record["metrics"]["networks"]
+
+
+def test_one_set_of_weights_at_three_strides_does_what_the_atrous_page_says(output_strides):
+    config, networks = output_strides
+    text = prose("atrous")
+    assert f"with {config['steps']:,} steps each" in text
+    assert f"After {config['more_steps']} more steps" in text
+    miou = {name: [run["miou"] for run in runs] for name, runs in networks.items()}
+    assert {len(values) for values in miou.values()} == {3}
+
+    def gains(better, worse):
+        return [b - a for a, b in zip(miou[worse], miou[better], strict=True)]
+
+    for stride in (16, 8):
+        assert -0.001 < min(gains(f"same_weights_{stride}", "trained_32"))
+        assert max(gains(f"same_weights_{stride}", "trained_32")) < 0.03, "a little at most"
+        assert max(gains(f"no_holes_{stride}", f"same_weights_{stride}")) < 0, "in every seed"
+        assert max(gains(f"no_holes_{stride}", "trained_32")) < 0
+    assert min(gains("trained_16", "trained_32")) > 0.05
+    assert min(gains("trained_8", "trained_16")) > 0.05
+    assert min(gains("context", "trained_8_longer")) > 0.08, "at least eight points"
+    adds = {name: runs[0]["multiply_adds"] for name, runs in networks.items()}
+    assert adds["trained_8"] > 3 * adds["trained_32"]
+    apart = {n: [run["pair_told_apart"] for run in runs] for n, runs in networks.items()}
+    for plain, context in zip(apart["trained_8_longer"], apart["context"], strict=True):
+        assert context > plain + 0.2, "much more often"
+    kept = min(run["same_labels_at_start"] for run in networks["context"])
+    assert 0.96 <= kept < 0.97, "at least 96 %"
+    assert receptive_field(front_end_light(8)).size == 251
+    assert "the front end's 251 pixels" in text
+
+
+def test_a_finer_grid_costs_what_the_atrous_page_says():
+    rows = results.read("atrous/output_stride")["metrics"]["rows"]
+    at = {(row["network"], row["output_stride"]): row for row in rows}
+
+    def grows(network, key):
+        return at[network, 8][key] / at[network, 32][key]
+
+    convolutions, whole, resnet = "VGG16, convolutions", "VGG16 with fc6, fc7", "ResNet-50"
+    for key in ("multiply_adds_forward", "multiply_adds_backward"):
+        assert 1.2 < grows(convolutions, key) < 1.3, "by a quarter"
+        assert 5 < grows(whole, key) < 6, "more than fivefold"
+        assert 4.5 < grows(resnet, key) < 5, "nearly fivefold"
+    for way in ("forward", "backward"):
+        for network in (convolutions, whole):
+            assert grows(network, f"{way}_peak_bytes") < 1.1, "peak memory grows less"
+        peaks = [at[resnet, s][f"{way}_peak_bytes"] for s in (32, 16, 8)]
+        assert peaks[0] == peaks[1] < peaks[2] < 2 * peaks[1], "overtake only at stride 8"
+    added = at[whole, 32]["parameters"] - at[convolutions, 32]["parameters"]
+    fc6 = 7 * 7 * 512 * 4096
+    assert fc6 // 10**6 == 102
+    assert added > fc6
