@@ -12,14 +12,13 @@ from segcourse.cli.models import MODELS
 from segcourse.cost import parameters
 from segcourse.data import scene
 from segcourse.deconvnet import deconvnet_vgg16
+from segcourse.dilated_networks import front_end_light
 from segcourse.fcn_networks import fcn_vgg16
 from segcourse.full_resolution import FullResolutionNet
 from segcourse.labels import SCENES
 from segcourse.metrics import trimap
-from segcourse.segnet import segnet_vgg16
-from segcourse.dilated_networks import front_end_light
-from segcourse.full_resolution import FullResolutionNet
 from segcourse.receptive_field import receptive_field
+from segcourse.segnet import segnet_vgg16
 
 ROOT = Path(__file__).parent.parent
 
