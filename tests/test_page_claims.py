@@ -465,6 +465,7 @@ def test_most_of_deconvnets_parameters_lie_in_the_middle():
     assert 0.18 < parameters(segnet) / parameters(fcn) < 0.24, "about a fifth"
 
 
+@pytest.fixture(scope="module")
 def rates():
     record = results.read("atrous/rates")
     stacks = {tuple(row["rates"]): row for row in record["metrics"]["stacks"]}
