@@ -42,6 +42,8 @@ FIRST = rng.sample(range(1, 10), 3)
 SECOND = rng.sample(range(1, 10), 3)
 CROP = rng.choice([256, 224, 320])
 BATCH = rng.choice([2, 3])
+RATES = rng.choice([[1, 2, 4], [1, 3, 5], [2, 3, 6]])
+CHANNELS, CLASSES = rng.choice([(2, 3), (3, 2), (2, 4)])
 
 # %% [markdown]
 # ## 1. How many taps are left
@@ -155,8 +157,55 @@ check(
     "The convolution with your kernel differs from the sum of the branches.",
 )
 
+# %% [markdown]
+# ## 3. A pyramid of rates, summed
+#
+# DeepLab v2's head scores the same features at several rates and adds the scores. Each branch is a
+# 3x3 convolution at its own rate, padded so that the map keeps its size. There is no bias here.
+
+
+# %% answer pyramid read="ASPP: four rates, summed"
+def pyramid(features, kernels, rates):
+    """The sum of dilated 3x3 convolutions of one map.
+
+    features: (C, H, W). kernels: list of (K, C, 3, 3), one for each rate, of the same dtype.
+    rates: list of whole numbers from 1 up, as many as kernels; at least one.
+
+    Returns (K, H, W).
+    """
+    raise NotImplementedError("convolve the same map at each rate, and add")
+
+
+# %% test pyramid_one points=1
+generator = torch.Generator().manual_seed(0)
+features = torch.randn(CHANNELS, 9, 11, generator=generator)
+kernels = [torch.zeros(CLASSES, CHANNELS, 3, 3)]
+kernels[0][0, 0, 0, 0] = 1.0  # class 0 copies what lies RATE rows above and RATE columns left
+got = pyramid(features, kernels, [RATE])
+assert got is not None, "the function returned None: end it with `return ...`"
+assert tuple(got.shape) == (CLASSES, 9, 11), (
+    f"scores have the map's size, ({CLASSES}, 9, 11), got {tuple(got.shape)}: the padding has to "
+    "grow with the rate"
+)
+check(got[0][RATE:, RATE:], features[0, :-RATE, :-RATE], f"At rate {RATE} taps are {RATE} apart.")
+
+# %% test pyramid_sum points=1
+generator = torch.Generator().manual_seed(1)
+features = torch.randn(CHANNELS, 8, 6, generator=generator)
+kernels = [torch.zeros(CLASSES, CHANNELS, 3, 3) for _ in RATES]
+for number, kernel in enumerate(kernels, 1):
+    kernel[:, 0, 1, 1] = number  # the middle taps: every branch hands on channel 0, n times
+got = pyramid(features, kernels, RATES)
+assert got is not None, "the function returned None: end it with `return ...`"
+check(
+    got,
+    6 * features[:1].expand(CLASSES, 8, 6),
+    "Branches that hand on 1, 2 and 3 times channel 0 sum to 6 times: all branches look at the "
+    "same features, and their scores are added, not averaged and not joined.",
+)
+
 # %% [markdown] question crops points=4
-# ## 3. To write about
+# ## 4. To write about
 #
 # A team trains DeepLab v3 for aerial photographs that are 4,000 pixels wide. They train on crops of
 # CROP by CROP pixels at output stride 16, with the rates 6, 12 and 18 and BATCH images in a batch.

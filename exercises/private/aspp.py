@@ -3,6 +3,9 @@
 # - one_kernel: kernels[-1] for kernels[0], shape[-2] for shape[-1]. All branches have the same
 #   channels and type, and kernels are square.
 
+# Mutants of pyramid that no test can tell from it: conv2d(...)[-1] for conv2d(...)[0], since there
+# is one image; zip without strict, since the two lists have the same length by definition.
+
 # %% solution valid_taps
 def valid_taps(height, width, rate, kernel_size):
     """Taps of a dilated kernel that lie on the map, for every cell."""
@@ -92,6 +95,44 @@ want[:, :, 2:3, 2:3] += point
 check(one_kernel([point, three], [9, 2]), want)
 check(one_kernel([three, point], [2, 1]), want)
 check(one_kernel([point, point], [3, 1]), 2 * point, "Points only: a point, whatever the rates.")
+
+
+# %% solution pyramid
+def pyramid(features, kernels, rates):
+    """The sum of dilated 3x3 convolutions of one map."""
+    conv2d = torch.nn.functional.conv2d
+    scores = 0
+    for kernel, rate in zip(kernels, rates, strict=True):
+        scores = scores + conv2d(features[None], kernel, padding=rate, dilation=rate)[0]
+    return scores
+
+
+# %% hidden pyramid_many points=1
+import torch.nn.functional as F
+
+generator = torch.Generator().manual_seed(2)
+for C, K, H, W, rates in [
+    (2, 3, 7, 9, [1, 2, 4]),
+    (1, 1, 5, 4, [6, 12]),
+    (3, 2, 8, 6, [2, 2]),
+    (1, 4, 1, 3, [1]),
+]:
+    features = torch.randn(C, H, W, generator=generator)
+    kernels = [torch.randn(K, C, 3, 3, generator=generator) for _ in rates]
+    want = sum(
+        F.conv2d(F.pad(features[None], [r] * 4), k, dilation=r)[0]
+        for k, r in zip(kernels, rates, strict=True)
+    )
+    check(pyramid(features, kernels, rates), want)
+
+# %% hidden pyramid_precise points=1
+generator = torch.Generator().manual_seed(3)
+features = torch.randn(2, 6, 6, generator=generator, dtype=torch.float64)
+kernels = [torch.randn(3, 2, 3, 3, generator=generator, dtype=torch.float64) for _ in range(2)]
+got = torch.as_tensor(pyramid(features, kernels, [64, 1]), dtype=torch.float64)
+middle = torch.einsum("kc,chw->khw", kernels[0][:, :, 1, 1], features)
+want = middle + torch.nn.functional.conv2d(features[None], kernels[1], padding=1)[0]
+assert (got - want).abs().max() < 1e-12, "at rate 64 the middle tap alone is left"
 
 # %% [markdown] rubric crops
 # - 1 point: the rates. A crop has CROP / 16 cells a side at stride 16. At rate 6 a few cells in the

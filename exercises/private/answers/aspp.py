@@ -390,3 +390,159 @@ def one_kernel(kernels, rates):
         part[:, :, half - mine : half + mine + 1 : r, half - mine : half + mine + 1 : r] = k
         full.append(part)
     return torch.stack(full).amax(0)
+
+
+# %% pyramid marks=4 kind=right
+# a loop of dilated convolutions
+def pyramid(features, kernels, rates):
+    out = torch.zeros(len(kernels[0]), *features.shape[1:], dtype=features.dtype)
+    for k, r in zip(kernels, rates):
+        out += torch.nn.functional.conv2d(features[None], k, padding=r, dilation=r)[0]
+    return out
+
+
+# %% pyramid marks=4 kind=right
+# tap by tap, on the padded map
+def pyramid(features, kernels, rates):
+    C, H, W = features.shape
+    out = torch.zeros(len(kernels[0]), H, W, dtype=features.dtype)
+    for k, r in zip(kernels, rates):
+        padded = torch.nn.functional.pad(features, (r, r, r, r))
+        for i in range(3):
+            for j in range(3):
+                part = padded[:, i * r : i * r + H, j * r : j * r + W]
+                out += torch.einsum("kc,chw->khw", k[:, :, i, j], part)
+    return out
+
+
+# %% pyramid marks=4 kind=right
+# one sum over a list
+def pyramid(features, kernels, rates):
+    conv = torch.nn.functional.conv2d
+    x = features.unsqueeze(0)
+    return sum(conv(x, k, None, 1, r, r).squeeze(0) for k, r in zip(kernels, rates))
+
+
+# %% pyramid marks=4 kind=unusual
+# one large kernel with the holes written as zeros, all rates in it
+def pyramid(features, kernels, rates):
+    big = max(rates)
+    K, C = kernels[0].shape[:2]
+    taps = torch.zeros(K, C, 2 * big + 1, 2 * big + 1, dtype=features.dtype)
+    for k, r in zip(kernels, rates):
+        taps[:, :, big - r : big + r + 1 : r, big - r : big + r + 1 : r] += k
+    print(taps.shape)
+    return torch.nn.functional.conv2d(features[None], taps, padding=big)[0]
+
+
+# %% pyramid marks=4 kind=unusual
+# stacks the scores of all branches, then sums
+def pyramid(features, kernels, rates):
+    scores = []
+    for i in range(len(rates)):
+        layer = torch.nn.Conv2d(
+            len(features), len(kernels[i]), 3, padding=rates[i], dilation=rates[i], bias=False
+        ).to(features.dtype)
+        layer.weight.data = kernels[i]
+        scores.append(layer(features[None])[0].detach())
+    return torch.stack(scores).sum(0)
+
+
+# %% pyramid marks=4 kind=unusual
+# numpy
+def pyramid(features, kernels, rates):
+    import numpy as np
+
+    x = features.numpy()
+    H, W = x.shape[1:]
+    out = 0
+    for k, r in zip(kernels, rates):
+        padded = np.pad(x, ((0, 0), (r, r), (r, r)))
+        for i, j in np.ndindex(3, 3):
+            part = padded[:, i * r : i * r + H, j * r : j * r + W]
+            out = out + np.tensordot(k.numpy()[:, :, i, j], part, 1)
+    return out
+
+
+# %% pyramid marks=1 kind=partly
+# forgets the last branch
+def pyramid(features, kernels, rates):
+    conv = torch.nn.functional.conv2d
+    scores = [conv(features[None], k, padding=r, dilation=r)[0] for k, r in zip(kernels, rates)]
+    return sum(scores[:-1]) if len(scores) > 1 else scores[0]
+
+
+# %% pyramid marks=3 kind=partly
+# goes through 32-bit numbers
+def pyramid(features, kernels, rates):
+    conv = torch.nn.functional.conv2d
+    return sum(
+        conv(features[None].float(), k.float(), padding=r, dilation=r)[0]
+        for k, r in zip(kernels, rates)
+    )
+
+
+# %% pyramid marks=2 kind=partly
+# mirrors the map instead of padding it with zeros
+def pyramid(features, kernels, rates):
+    out = 0
+    for k, r in zip(kernels, rates):
+        padded = torch.nn.functional.pad(features[None], (r, r, r, r), mode="replicate")
+        out = out + torch.nn.functional.conv2d(padded, k, dilation=r)[0]
+    return out
+
+
+# %% pyramid marks=1 kind=misconception
+# averages the branches
+def pyramid(features, kernels, rates):
+    conv = torch.nn.functional.conv2d
+    scores = [conv(features[None], k, padding=r, dilation=r)[0] for k, r in zip(kernels, rates)]
+    return sum(scores) / len(scores)
+
+
+# %% pyramid marks=1 kind=misconception
+# joins the branches, as version 3 does
+def pyramid(features, kernels, rates):
+    conv = torch.nn.functional.conv2d
+    return torch.cat(
+        [conv(features[None], k, padding=r, dilation=r)[0] for k, r in zip(kernels, rates)]
+    )
+
+
+# %% pyramid marks=0 kind=misconception
+# padding 1 at every rate: the maps shrink and are enlarged again
+def pyramid(features, kernels, rates):
+    out = 0
+    for k, r in zip(kernels, rates):
+        one = torch.nn.functional.conv2d(
+            torch.nn.functional.pad(features[None], [max(r, 1)] * 4), k, padding=1, dilation=r
+        )
+        out = out + torch.nn.functional.interpolate(one, size=features.shape[1:])[0]
+    return out
+
+
+# %% pyramid marks=0 kind=misconception
+# takes the rate for a stride
+def pyramid(features, kernels, rates):
+    out = 0
+    for k, r in zip(kernels, rates):
+        one = torch.nn.functional.conv2d(features[None], k, padding=1, stride=r)
+        out = out + torch.nn.functional.interpolate(one, size=features.shape[1:])[0]
+    return out
+
+
+# %% pyramid marks=1 kind=misconception
+# the branches follow each other instead of standing side by side
+def pyramid(features, kernels, rates):
+    conv = torch.nn.functional.conv2d
+    x = conv(features[None], kernels[0], padding=rates[0], dilation=rates[0])
+    for k, r in zip(kernels[1:], rates[1:]):
+        x = x + conv(x[:, :1].expand(-1, k.shape[1], -1, -1), k, padding=r, dilation=r)
+    return x[0]
+
+
+# %% pyramid marks=1 kind=misconception
+# ordinary 3x3 convolutions: the rates are not used
+def pyramid(features, kernels, rates):
+    conv = torch.nn.functional.conv2d
+    return sum(conv(features[None], k, padding=1)[0] for k, _ in zip(kernels, rates))
