@@ -58,6 +58,8 @@ def test_tensors_cross_to_the_bit(dtype):
     assert got.dtype == dtype
     assert torch.equal(got, tensor)
     assert wire.copied(torch.empty(0, 3, dtype=dtype)).shape == (0, 3)
+    one = tensor[::4, ::3]  # its only element has a step to a next one
+    assert torch.equal(wire.copied(one), one)
 
 
 def test_arrays_and_subclasses_cross_as_what_they_extend():
@@ -265,3 +267,14 @@ def test_a_bubblewrap_that_fails_is_told_with_its_words(monkeypatch):
     monkeypatch.setattr(walls.shutil, "which", lambda tool: f"/usr/bin/{tool}")
     monkeypatch.setattr(walls.subprocess, "run", lambda *a, **k: failed)
     assert walls.why_not() == "bwrap fails: bwrap: No permissions to create namespace"
+
+
+@needs_walls
+def test_code_that_ends_every_process_is_given_up(monkeypatch):
+    monkeypatch.setattr(sandbox, "MOST_RESTARTS", 1)
+    with sandbox.Session(QUICK) as session:
+        for _ in range(3):
+            _, error = session.run("import os; os._exit(1)")
+        assert error == "the process ended too often"
+        with pytest.raises(StudentError, match="ended too often"):
+            session.call("f", (), {})

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from segcourse.cli.flags import add_debug
 from segcourse.errors import UsageError
 
+NOT_KILLED = 3
 DESCRIPTION = "Hand out exercises, collect them and mark them (exercises/README.md)."
 
 
@@ -88,6 +89,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run students' code with your rights; only for code that you trust",
     )
+
+    command = add(
+        "mutants",
+        run_mutants,
+        "put faults into the references and see whether the tests notice",
+        "Change each operator, number and choice of every reference, one at a time, and run the "
+        "tests.\nMutants that pass are listed. Those that compute the same stand with the argument "
+        "in\nPRIVATE/equivalent.txt ('NAME: MUTANT | why' a line). Exit code 3 when another one "
+        "passes.",
+        "segcourse grade mutants fcn",
+    )
+    _add_sources(command)
+    command.add_argument("--seconds", type=float, default=3, help="for the tests of one mutant")
+
+    command = add(
+        "report",
+        run_report,
+        "marks, their spread, and what a person should look at",
+        "Write report/NAME.html, a page that opens offline, and report/NAME.csv for a learning "
+        "platform;\nmarks given by hand in formgrader are in it. With --feedback, nbgrader's pages "
+        "for students, too.",
+        "segcourse grade report fcn --course course --feedback",
+    )
+    _add_stem(command)
+    _add_course(command)
+    command.add_argument("--feedback", action="store_true", help="write pages for students")
 
 
 def _add_sources(command: argparse.ArgumentParser) -> None:
@@ -199,4 +226,56 @@ def run_run(args: argparse.Namespace) -> int:
         book.save(args.stem, sorted(records, key=lambda record: record["student"]))
     ended = sum(bool(record["incidents"]) for record in records)
     print(f"{args.stem}: {len(records)} submissions marked, {ended} with code that had to be ended")
+    return 0
+
+
+def run_mutants(args: argparse.Namespace) -> int:
+    """Print a table of mutants; `NOT_KILLED` when one passes and is not listed."""
+    from segcourse.grading import walls
+    from segcourse.grading.mutants import equivalents, survivors
+    from segcourse.grading.sandbox import Limits, Session
+
+    limits = Limits(answer_seconds=args.seconds, memory_mib=1024)
+    listed = equivalents((args.private or args.exercises / "private") / "equivalent.txt")
+    walled, missed = not walls.why_not(), 0
+    print("| assignment | mutants | killed | equivalent | not killed |\n|---|---|---|---|---|")
+    told = []
+    for assignment in assignments(args):
+        with Session(limits, walled) as session:
+            count, found = survivors(assignment, session, args.seconds)
+        names = [f"{assignment.stem}: {mutant.name}" for mutant in found]
+        left = [name for name in names if name not in listed]
+        missed += len(left)
+        row = [assignment.stem, count, count - len(found), len(found) - len(left), len(left)]
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+        told += [f"- {name}: {listed.get(name, '**passes every test**')}" for name in names]
+    print("\n".join(["", *told]) if told else "")
+    return NOT_KILLED if missed else 0
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Write the page and the CSV, and with --feedback nbgrader's pages."""
+    from segcourse.grading import notebook, report
+    from segcourse.grading.course import Course
+
+    course = Course(args.course)
+    if args.feedback and args.no_gradebook:
+        raise UsageError("--feedback are nbgrader's pages: leave --no-gradebook out")
+    release, source = course.read("release", args.stem), course.read("source", args.stem)
+    book = _gradebook(args, course)
+    found = report.lines(course, args.stem, book.scores(args.stem) if book else None)
+    graded = report.items(release)
+    stubs = source["metadata"]["segcourse"]["stubs"]
+    title = notebook.text_of(release["cells"][0]).splitlines()[0].lstrip("# ")
+    folder = course.root / "report"
+    folder.mkdir(exist_ok=True)
+    page, table = folder / f"{args.stem}.html", folder / f"{args.stem}.csv"
+    page.write_text(report.page(title, graded, found, stubs), "utf-8")
+    table.write_text(report.to_csv(args.stem, graded, found), "utf-8")
+    people, open_ = sum(bool(line.reasons) for line in found), sum(line.open for line in found)
+    print(f"{args.stem}: {len(found)} submissions, {people} for a person to look at, ", end="")
+    print(f"{open_} with a part that is not graded")
+    print(f"{page}\n{table}")
+    if args.feedback:
+        print(book.feedback(args.stem))
     return 0

@@ -26,9 +26,6 @@ c.CourseDirectory.root = os.path.dirname(os.path.abspath(__file__))
 # LateSubmissionPlugin for rules of your own.
 c.LateSubmissionPlugin.penalty_method = "none"
 
-# What students write is shown as text, never run in a browser.
-c.HTMLExporter.sanitize_html = True
-
 # The buttons of formgrader do what `segcourse grade` does: stubs in place of solutions, answers
 # in the sandbox, and feedback without hidden tests.
 from segcourse.grading.nbgrader_steps import AUTOGRADE, FEEDBACK, RELEASE, SANITIZE

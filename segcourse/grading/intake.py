@@ -133,6 +133,9 @@ def _clean(cell: dict) -> dict:
     text = text_of(cell) or text_of({"source": cell.get("input", "")})
     text = text.encode("utf-8", "replace").decode("utf-8")
     kind = kind if kind in ("code", "markdown") else "raw"
+    if kind == "markdown":
+        # Pages of nbgrader show this as HTML, to the instructor too: no tag may be in it.
+        text = re.sub(r"<(?=[A-Za-z/!?])", "< ", text)
     return {"cell_type": kind, "metadata": cell.get("metadata"), "source": text}
 
 
@@ -152,7 +155,7 @@ def rebuild(release: dict, cells: list[dict]) -> tuple[dict, list[str]]:
     """
     made, notes = copy.deepcopy(release), []
     places = {grade_id(cell): i for i, cell in enumerate(made["cells"]) if grade_id(cell)}
-    released = {_plain(text_of(c)): i for i, c in enumerate(release["cells"])}
+    released = {_plain(_clean(c)["source"]): i for i, c in enumerate(release["cells"])}
     wanted = {grade_id(c): c for c in release["cells"] if role(c) in ("answer", "question")}
     candidates: dict[str, list[str]] = {name: [] for name in wanted}
     extra: list[tuple[int, str]] = []

@@ -40,9 +40,9 @@ class MarkInSandbox(NbGraderPreprocessor):
         hidden = notebook.hidden_sources(nb)
         student = resources["nbgrader"]["student"]
         record = grade(vars(Task(student, nb, hidden)))
-        made = {cell.id: cell for cell in nb.cells}
         for cell in with_outputs(nb, record, {})["cells"]:
-            made[cell["id"]].outputs = [type(nb)(output) for output in cell["outputs"]]
+            if cell["cell_type"] == "code":
+                cell["outputs"] = [type(nb)(output) for output in cell["outputs"]]
         return nb, resources
 
 

@@ -205,8 +205,8 @@ class Session:
 
     def run(self, source: str) -> tuple[str, str]:
         """Run a cell: what it printed, and its error in words."""
-        self._ready()
         try:
+            self._ready()
             said, _ = self.worker.ask({"do": "run", "source": source}, [], self.limits.cell_seconds)
         except StudentError as error:
             # What made it die is not run again; its functions are wanted.

@@ -5,7 +5,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 
-SHORTEST = 25
+SHORTEST = 18
 """Nodes of a tree below which being alike says nothing."""
 
 

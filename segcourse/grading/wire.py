@@ -79,9 +79,11 @@ def _pack_tensor(tensor, blobs: list[bytes]) -> dict:
         raise NotPlain(f"a tensor of {tensor.dtype}")
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    if flat.numel() * flat.element_size() > LARGEST_MESSAGE:
+    if tensor.numel() * tensor.element_size() > LARGEST_MESSAGE:
         raise NotPlain(f"a tensor of more than {LARGEST_MESSAGE >> 20} MiB")
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().reshape(-1)
+    # One element may keep the stride of the grid it was cut from.
+    flat = flat.clone(memory_format=torch.contiguous_format)
     blobs.append(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
     return {"t": name, "shape": list(tensor.shape), "blob": len(blobs) - 1}
 
