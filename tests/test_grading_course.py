@@ -220,9 +220,9 @@ def test_each_mutant_differs_in_one_place_and_names_it():
 @needs_walls
 def test_mutants_of_the_toys_are_all_killed_and_a_weak_test_is_caught(request, capsys, tmp_path):
     toys = request.config.rootpath / "tests" / "grading_toy"
-    code, out, _ = call(capsys, "grade", "mutants", "plain", "--exercises", toys)
+    code, out, _ = call(capsys, "grade", "mutants", "toy", "--exercises", toys)
     assert code == 0
-    assert re.search(r"\| plain \| (\d+) \| \1 \| 0 \| 0 \|", out)
+    assert re.search(r"\| toy \| (\d+) \| \1 \| 0 \| 0 \|", out)
     public = (
         '# %% [markdown]\n# # T\n# %% answer up\ndef up(x):\n    raise NotImplementedError("x")\n'
     )
