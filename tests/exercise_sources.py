@@ -42,8 +42,11 @@ def points(one, name, kinds=("test", "hidden")):
     return sum(cell.points for cell in one.tests_of(name) if cell.kind in kinds)
 
 
-def marks(one, name, text, kinds=("test", "hidden")):
-    """Points of an answer's text by test cell, and what each failed cell said."""
+def marks(one, name, text, kinds=("test", "hidden"), stop=False):
+    """Points of an answer's text by test cell, and what each failed cell said.
+
+    With `stop` nothing runs after the first cell that fails.
+    """
     given = "\n".join(cell.source for cell in one.of("given"))
     known, earned, said = {}, {}, {}
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -51,7 +54,7 @@ def marks(one, name, text, kinds=("test", "hidden")):
         exec(given, known)
         exec(text, known)
         for test in one.tests_of(name):
-            if test.kind not in kinds:
+            if test.kind not in kinds or (stop and said):
                 continue
             names = {}
             exec(given, names)

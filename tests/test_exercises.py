@@ -5,6 +5,8 @@ from collections import Counter
 import exercise_sources as sources
 import pytest
 
+from segcourse.grading.mutants import equivalents, mutants
+
 KINDS = {"right", "unusual", "partly", "misconception"}
 every_assignment = pytest.mark.parametrize("stem", sources.STEMS)
 every_variant = pytest.mark.parametrize(
@@ -76,3 +78,16 @@ def test_a_failed_visible_test_says_more_than_that_it_failed(stem):
         for name, text in said.items():
             if text.startswith("AssertionError"):
                 assert len(text) > 40, f"{name}: {text}"
+
+
+@every_assignment
+def test_every_mutant_of_a_reference_is_killed_or_listed_as_equivalent(stem):
+    # In this process, without limits: no reference has a loop that a mutant could make endless.
+    one = sources.assignment(stem)
+    listed = equivalents(sources.ROOT / "private" / "equivalent.txt")
+    passing = set()
+    for mutant in mutants(one):
+        earned, _ = sources.marks(one, mutant.answer, mutant.source, stop=True)
+        if sum(earned.values()) == sources.points(one, mutant.answer):
+            passing.add(f"{stem}: {mutant.name}")
+    assert passing == {name for name in listed if name.startswith(f"{stem}: ")}
