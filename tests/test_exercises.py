@@ -1,5 +1,7 @@
 """The assignments: what each test cell is worth, and which marks hand-written answers get."""
 
+import json
+import re
 from collections import Counter
 
 import exercise_sources as sources
@@ -23,6 +25,21 @@ def test_an_assignment_has_its_parts(stem):
         assert cell.read, f"{cell.name}: where in the chapter to read"
         for kind in ("test", "hidden"):
             assert sources.points(one, cell.name, (kind,)), f"{cell.name} has no {kind} cell"
+
+
+@every_assignment
+def test_a_student_is_sent_to_a_heading_that_the_page_has(stem):
+    one = sources.assignment(stem)
+    page = sources.ROOT.parent / f"{one.page}.ipynb"
+    if not page.exists():
+        pytest.skip("the page is not in the book yet")
+    cells = json.loads(page.read_text("utf-8"))["cells"]
+    text = "".join("".join(c["source"]) + "\n" for c in cells if c["cell_type"] == "markdown")
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    assert {cell.read for cell in one.of("answer")} <= set(headings)
+    assert f"exercises/{stem}.py" in text, (
+        f"book: add the sentence **To hand in.** of the other pages, with exercises/{stem}.py"
+    )
 
 
 @every_assignment
