@@ -62,7 +62,7 @@ def points_of(made, name: str, source: str) -> int:
     if made.stem not in SESSIONS:
         for session in SESSIONS.values():
             session.__exit__()
-        SESSIONS[made.stem] = Session(Limits(answer_seconds=10), walled=not walls.why_not())
+        SESSIONS[made.stem] = Session(Limits(answer_seconds=60), walled=not walls.why_not())
         for cell in made.of("given"):
             SESSIONS[made.stem].run(cell.source)
     session = SESSIONS[made.stem]
