@@ -42,6 +42,9 @@ HEADS: dict[str, Callable[[], nn.Module]] = {
     **{f"rate_{rate}": head_of_one_rate(rate) for rate in (1, 3, 6, 9, 12)},
     # As many parameters as four branches have, in one.
     "rate_6_wide": head_of_one_rate(6, 158),
+    # The two rates of ASPP-S that are not above, and the best single rate made as wide.
+    **{f"rate_{rate}": head_of_one_rate(rate) for rate in (2, 4)},
+    "rate_3_wide": head_of_one_rate(3, 158),
     "aspp_s": lambda: ASPP(WIDTHS[-1], K, RATES_S, WIDTH, DROPOUT),
     "aspp_l": lambda: ASPP(WIDTHS[-1], K, RATES_L, WIDTH, DROPOUT),
     "v3": lambda: ASPPv3(WIDTHS[-1], K, (3, 6, 9), WIDTH, DROPOUT),

@@ -6,17 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from segcourse import results
+from segcourse.aspp import full_taps_share
+from segcourse.backbones import LightBackbone
 from segcourse.cli.models import MODELS
+from segcourse.config import Config
 from segcourse.cost import parameters
 from segcourse.data import scene
+from segcourse.data.layout import MARKER_GAP, MARKER_RADIUS
 from segcourse.deconvnet import deconvnet_vgg16
 from segcourse.dilated_networks import front_end_light
 from segcourse.fcn_networks import fcn_vgg16
 from segcourse.full_resolution import FullResolutionNet
 from segcourse.labels import SCENES
 from segcourse.metrics import trimap
+from segcourse.optim import factor
 from segcourse.receptive_field import receptive_field
 from segcourse.segnet import segnet_vgg16
 
@@ -599,3 +605,194 @@ def test_a_finer_grid_costs_what_the_atrous_page_says():
     fc6 = 7 * 7 * 512 * 4096
     assert fc6 // 10**6 == 102
     assert added > fc6
+
+
+@pytest.fixture(scope="module")
+def heads():
+    record, more = (results.read(f"aspp/{name}") for name in ("branches", "branches_more"))
+    alike = record["config"], more["config"]
+    assert alike[0] == alike[1], "one recipe for both"
+    return record["config"], record["metrics"]["heads"] | more["metrics"]["heads"]
+
+
+SINGLE_RATES = tuple(f"rate_{rate}" for rate in (1, 2, 3, 4, 6, 9, 12))
+
+
+def every_seed(better, worse, key="miou"):
+    pairs = zip(better["runs"], worse["runs"], strict=True)
+    return all(a[key] > b[key] for a, b in pairs)
+
+
+def mean_by_size(row):
+    runs = [run["iou_by_size"] for run in row["runs"]]
+    return [sum(values) / len(values) for values in zip(*runs, strict=True)]
+
+
+def test_the_head_experiment_is_told_with_its_own_configuration(heads):
+    config, rows = heads
+    text = prose("aspp")
+    assert f"Twelve heads, three seeds, {config['steps']:,} steps each" in text
+    assert (len(rows), config["seeds"], config["quick"], config["crop"]) == (12, 3, False, 96)
+    assert (config["rates_s"], config["rates_l"]) == ([1, 2, 4, 6], [3, 6, 9, 12])
+    for rate, said in ((9, "6 % of the positions"), (12, "rate 12 at none")):
+        assert said in text
+        assert full_taps_share((24, 24), rate) == pytest.approx({9: 0.0625, 12: 0}[rate])
+    fields = receptive_field(nn.Sequential(*LightBackbone(config["backbone_widths"]).stages))
+    assert f"Each tap sees a patch of {fields.size} pixels" in text
+    assert fields.stride == 4
+    for name in ("rate_3_wide", "rate_6_wide"):
+        assert 1 < rows[name]["parameters"] / rows["aspp_s"]["parameters"] < 1.01
+    assert 2 < rows["aspp_s"]["parameters"] / rows["rate_3"]["parameters"] < 2.2, "twice"
+
+
+def test_markers_lie_where_the_aspp_page_says():
+    assert "18 to 24 pixels from its middle" in prose("aspp")
+    found = [
+        spec.diameter / 2 + MARKER_GAP + MARKER_RADIUS + 0.8
+        for i in range(100)
+        for spec in scene(0, i, split="test").specs
+        if spec.label >= 6
+    ]
+    assert 17.5 < min(found) < max(found) < 24.5
+
+
+def test_which_rates_serve_is_in_the_record(heads):
+    _, rows = heads
+    text = prose("aspp")
+    assert {rows[name]["parameters"] for name in SINGLE_RATES} == {60752}
+    assert "60,752 parameters" in text
+    said = "rises from 0.41 at rate 1 to 0.61 at rate 4, and falls to 0.30 at rate 12"
+    assert said in text
+    miou = [round(mean(rows[name], "miou"), 2) for name in SINGLE_RATES]
+    assert (miou[0], miou[3], miou[-1]) == (0.41, 0.61, 0.30)
+    assert miou[:4] == sorted(miou[:4])
+    assert miou[3:] == sorted(miou[3:], reverse=True)
+    pair = {name: [run["pair_told_apart"] for run in rows[name]["runs"]] for name in SINGLE_RATES}
+    assert min(pair["rate_3"] + pair["rate_4"] + pair["rate_6"]) > 0.98, "almost always"
+    assert max(pair["rate_1"] + pair["rate_9"] + pair["rate_12"]) < 0.55, "a coin toss"
+    assert sorted(value > 0.9 for value in pair["rate_2"]) == [False, False, True]
+
+
+def test_the_narrow_pyramid_beats_its_best_branch_and_the_wide_one_does_not(heads):
+    _, rows = heads
+    text = prose("aspp")
+    for name in (*SINGLE_RATES, "rate_6_wide", "aspp_l", "v3"):
+        assert every_seed(rows["aspp_s"], rows[name]), "in every seed"
+    assert max(SINGLE_RATES, key=lambda name: mean(rows[name], "miou")) == "rate_4"
+    miou = {name: mean(row, "miou") for name, row in rows.items()}
+    assert "rate 4, by 8 points" in text
+    assert round(100 * (miou["aspp_s"] - miou["rate_4"])) == 8
+    assert every_seed(rows["aspp_l"], rows["rate_6"]), "ahead of LargeFOV in every seed"
+    assert "better than the whole by 7 points" in text
+    assert round(100 * (miou["rate_3"] - miou["aspp_l"])) == 7
+    assert miou["v3"] < miou["aspp_l"], "behind both"
+
+
+def test_equal_weights_at_the_right_rate_are_nearly_level_with_the_pyramid(heads):
+    _, rows = heads
+    text = prose("aspp")
+    wide, pyramid = rows["rate_3_wide"], rows["aspp_s"]
+    assert "it has 0.68 where ASPP-S has 0.69" in text
+    assert [round(mean(row, "miou"), 2) for row in (wide, pyramid)] == [0.68, 0.69]
+    assert "At rate 6 the same weights have 0.56" in text
+    assert round(mean(rows["rate_6_wide"], "miou"), 2) == 0.56
+    pairs = list(zip(wide["runs"], pyramid["runs"], strict=True))
+    assert sorted(b["miou"] > a["miou"] for a, b in pairs) == [False, True, True]
+    gain = mean(pyramid, "miou") - mean(rows["rate_3"], "miou")
+    assert mean(wide, "miou") - mean(rows["rate_3"], "miou") > 0.75 * gain, "most of the gain"
+    for a, b in pairs:
+        for i in (0, 1):
+            assert b["iou_by_size"][i] > a["iou_by_size"][i], "below 24 px, in every seed"
+    for i in (2, 3):
+        assert abs(mean_by_size(pyramid)[i] - mean_by_size(wide)[i]) < 0.03, "level"
+
+
+def test_sizes_are_carried_by_the_rates_that_the_page_names(heads):
+    _, rows = heads
+    sizes = {name: mean_by_size(row) for name, row in rows.items()}
+    assert "0.25 against 0.17 or less" in prose("aspp")
+    assert round(sizes["rate_1"][0], 2) == 0.25
+    assert max(sizes[name][0] for name in SINGLE_RATES[1:]) <= 0.17
+    for i in (1, 2, 3):
+        ranked = sorted(SINGLE_RATES, key=lambda name: -sizes[name][i])
+        assert set(ranked[:2]) == {"rate_3", "rate_4"}, "lead"
+        best = max(sizes["rate_3"][i], sizes["rate_4"][i])
+        assert sizes["aspp_s"][i] > best + 0.1, "by at least 10 points"
+    assert sizes["rate_4"][3] > sizes["rate_3"][3]
+    assert abs(sizes["aspp_s"][0] - sizes["rate_1"][0]) < 0.01, "level"
+    for name in ("rate_6", "rate_9", "rate_12"):
+        assert all(a < b for a, b in zip(sizes[name], sizes["rate_3"], strict=True))
+
+
+def test_no_branch_of_the_pyramid_stands_alone(heads):
+    _, rows = heads
+    alone = rows["aspp_l"]["branches_alone"]
+    found = [branch["miou"] for seed in alone for branch in seed.values()]
+    assert f"{min(found):.2f} to {max(found):.2f} mIoU, where their sum has 0.54" in prose("aspp")
+    assert round(mean(rows["aspp_l"], "miou"), 2) == 0.54
+    best = [
+        [max(seed, key=lambda rate: seed[rate]["iou_by_size"][i]) for seed in alone]
+        for i in range(4)
+    ]
+    assert best[1] == best[2] == ["3"] * 3, "in every seed"
+    assert len(set(best[0])) > 1, "changes from seed to seed"
+    assert len(set(best[3])) > 1
+    for i in (1, 2, 3):
+        summed = [run["iou_by_size"][i] for run in rows["aspp_l"]["runs"]]
+        for seed, together in zip(alone, summed, strict=True):
+            assert together > max(branch["iou_by_size"][i] for branch in seed.values())
+
+
+def test_the_mean_factors_of_the_schedules_are_as_the_aspp_page_says():
+    assert "poly's mean factor is 0.53, step's 0.37" in prose("aspp")
+    poly = Config(steps=3000, schedule="poly", power=0.9)
+    step = Config(steps=3000, schedule="step", milestones=(1 / 3, 2 / 3))
+    for config, said in ((poly, 0.53), (step, 0.37)):
+        factors = [factor(config, t) for t in range(config.steps)]
+        assert round(sum(factors) / len(factors), 2) == said
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    record = results.read("aspp/recipe")
+    return record["config"], record["metrics"]
+
+
+def test_poly_is_ahead_as_the_aspp_page_says(recipe):
+    config, metrics = recipe
+    text = prose("aspp")
+    assert f"In these runs of {config['steps']} steps poly is ahead of step" in text
+    assert (config["seeds"], config["quick"], len(metrics["schedules"])) == (3, False, 2)
+    assert f"cuts to a tenth after {config['steps'] // 3} steps" in text
+    for runs in metrics["schedules"].values():
+        rows = {name: {"runs": found} for name, found in runs.items()}
+        assert every_seed(rows["poly"], rows["step"]), "at both rates in every seed"
+        assert mean(rows["poly"], "miou") > mean(rows["constant"], "miou")
+        assert mean(rows["constant"], "miou") > mean(rows["step"], "miou"), "behind even"
+    assert "1.2 points at equal steps" in text
+    assert round(63.42 - 62.25, 1) == 1.2
+
+
+def test_a_finer_grid_helps_when_it_is_done_right_as_the_aspp_page_says(recipe):
+    config, metrics = recipe
+    ways = {name: {"runs": runs} for name, runs in metrics["ways"].items()}
+    assert (config["coarse"], config["fine"]) == (8, 4)
+    trained, fine = ways["at 8, as trained"], ways["at 4, every rate doubled"]
+
+    def gained(name, key="miou"):
+        return 100 * (mean(ways[name], key) - mean(trained, key))
+
+    text = prose("aspp")
+    assert every_seed(fine, trained, "trimap_3px_miou"), "in every seed"
+    assert "by 0.8 points on average" in text
+    assert round(gained("at 4, every rate doubled", "trimap_3px_miou"), 1) == 0.8
+    assert abs(gained("at 4, every rate doubled")) < 0.3, "level"
+    assert "1.5 points for the resize, four points for the rates" in text
+    for name, lost in (("at 4, moved by the resize", 1.5), ("at 4, rates as at 8", 4)):
+        assert every_seed(trained, ways[name])
+        assert every_seed(trained, ways[name], "trimap_3px_miou")
+        assert abs(gained(name) + lost) < 0.25
+    assert abs(gained("at 8, mirrored")) < 0.1, "next to nothing"
+    assert -1 < gained("at 8, three sizes") < -0.7, "almost a point"
+    assert every_seed(trained, ways["at 8, three sizes"])
+    assert len(config["scales"]) == 3

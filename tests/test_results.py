@@ -1,6 +1,7 @@
 """Pages read their numbers from the records, and are told what is missing."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,10 @@ def test_every_number_of_the_readme_is_in_a_record():
     told = {row["window"]: [run["pair_told_apart"] for run in row["runs"]] for row in rows}
     means = ", ".join(f"{sum(told[w]) / len(told[w]):.2f}" for w in (13, 41, 53))
     assert f"| {means} (half is a coin toss) |" in readme
+    heads = results.read("aspp/branches")["metrics"]["heads"]
+    heads |= results.read("aspp/branches_more")["metrics"]["heads"]
+    miou = {name: sum(r["miou"] for r in h["runs"]) / len(h["runs"]) for name, h in heads.items()}
+    single = max(value for name, value in miou.items() if re.fullmatch(r"rate_\d+", name))
+    names = ("rate_3_wide", "aspp_s", "aspp_l", "rate_6")
+    told = (single, *(miou[name] for name in names))
+    assert "| " + ", ".join(f"{value:.3f}" for value in told) + " |" in readme

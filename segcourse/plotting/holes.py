@@ -72,8 +72,8 @@ def taps_star(side: int, at: tuple[int, int], rates: Sequence[int]) -> HouseFigu
         raise ValueError(f"the cell {at} is not on a map of {side} x {side}: give one that is")
     if not 1 <= len(rates) <= 4:
         raise ValueError(f"{len(rates)} rates: give one to four, each has a mark of its own")
-    room = 38  # cells around the map, so that every rate has the same frame
-    figure, ((ax,),) = subplots(size=(4.6, 5.3))
+    room = 30  # cells around the map; taps further out are not drawn
+    figure, ((ax,),) = subplots(size=(5.2, 5.8))
     ax.add_patch(Rectangle((-0.5, -0.5), side, side, facecolor=PALE, edgecolor=INK, lw=1.5))
     for rate, color, mark in zip(rates, SERIES, "os^D", strict=False):
         steps = np.array([-rate, 0, rate])
@@ -84,7 +84,7 @@ def taps_star(side: int, at: tuple[int, int], rates: Sequence[int]) -> HouseFigu
     ax.plot(at[1], at[0], "o", color=INK, markersize=6)
     ax.set(xlim=(-room, side + room), ylim=(side + room, -room), aspect="equal")
     bare(ax, "")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, borderaxespad=0.2)
     return figure
 
 
