@@ -796,3 +796,67 @@ def test_a_finer_grid_helps_when_it_is_done_right_as_the_aspp_page_says(recipe):
     assert -1 < gained("at 8, three sizes") < -0.7, "almost a point"
     assert every_seed(trained, ways["at 8, three sizes"])
     assert len(config["scales"]) == 3
+
+
+def refined():
+    return results.read("crf/refine")["metrics"]["runs"]
+
+
+def points(run, method, key="miou"):
+    return 100 * run[method][key]
+
+
+def bars(scores):
+    return 100 * scores["iou"][5]
+
+
+def test_crf_says_what_the_dense_crf_gains(refined):
+    text = prose("crf")
+    assert "adds 16 to 18 points to the mean IoU, and 21 to 22 within 1 pixel" in text
+    for key, low, high in (("miou", 16, 18), ("trimap_1px_miou", 21, 22)):
+        gains = [points(run, "dense", key) - points(run, "network", key) for run in refined]
+        assert (round(min(gains)), round(max(gains))) == (low, high)
+    assert "chose 40 pixels, 10 steps of colour and a weight of 8" in text
+    searched = results.read("crf/refine")["config"]["searched"]
+    assert (max(searched["sxy"]), min(searched["srgb"]), max(searched["weight"])) == (40, 10, 8)
+    for run in refined:
+        chosen = {"sxy": 40.0, "srgb": 10.0, "weight": 8.0}
+        assert {name: run["chosen"][name] for name in chosen} == chosen
+
+
+def test_crf_says_what_the_short_range_crf_gains_and_costs(refined):
+    assert "adds one point in every seed" in prose("crf")
+    assert "lose 1 to 2 points at the strength that is best for the mean, and 3 to 4" in prose(
+        "crf"
+    )
+    for run in refined:
+        assert round(points(run, "short") - points(run, "network")) == 1
+        before, by = bars(run["network"]), run["short_by_strength"]
+        assert run["chosen"]["strength"] == 1.0
+        assert 1 <= before - bars(run["short"]) < 2
+        assert 3 <= before - bars(by["4.0"]) < 4
+        assert by["4.0"]["miou"] < by["1.0"]["miou"]
+
+
+def test_crf_says_how_soon_the_iterations_are_done(refined):
+    assert "more than seven tenths of its gain" in prose("crf")
+    for run in refined:
+        film, before = run["miou_by_iteration"], run["network"]["miou"]
+        assert (film[0] - before) / (film[4] - before) > 0.7
+        assert max(film[2:]) - min(film[2:]) < 0.005
+
+
+def test_crf_says_what_noise_and_smoothness_do(refined):
+    text = prose("crf")
+    assert "With noise the short-range CRF earns seven to nine points" in text
+    assert "still 7 to 10 points above the network alone" in text
+    for run in refined:
+        assert 7 <= points(run, "noisy_short") - points(run, "noisy") <= 9
+        assert points(run, "noisy_dense") > points(run, "noisy_short") + 15
+        assert 7 <= points(run, "too_smooth") - points(run, "network") <= 10
+        assert bars(run["too_smooth"]) < 0.6 * bars(run["network"])
+        assert bars(run["dense"]) > bars(run["network"]) + 10
+        assert points(run, "end_to_end") > max(points(run, "dense"), points(run, "longer_dense")), (
+            "training through the CRF is best in every seed"
+        )
+        assert abs(points(run, "longer") - points(run, "network")) < 1
