@@ -860,3 +860,30 @@ def test_crf_says_what_noise_and_smoothness_do(refined):
             "training through the CRF is best in every seed"
         )
         assert abs(points(run, "longer") - points(run, "network")) < 1
+
+
+def test_crf_says_how_the_time_grows():
+    assert "there are 64 times as many pixels, and the time grows about a hundredfold" in prose(
+        "crf"
+    )
+    scaling = results.read("crf/scaling")["metrics"]
+    pixels = {row["pixels"]: row["total_ms"] for row in scaling["by_pixels"]}
+    assert 80 < pixels[2048**2] / pixels[256**2] < 125
+    labels = {row["labels"]: row for row in scaling["by_labels"]}
+    assert labels[2]["build_ms"] > 0.5 * labels[2]["total_ms"], "few labels: mostly building"
+
+
+def test_crf_says_how_ours_and_the_package_compare():
+    speed = results.read("crf/speed")["metrics"]
+    assert "The two give the same labels" in prose("crf")
+    assert min(row["labels_agree"] for row in speed["agreement"]) > 0.999
+    assert max(row["largest_difference"] for row in speed["agreement"]) < 1e-2
+    for row in speed["against_exact"]:
+        assert abs(row["peer_labels_agree"] - row["ours_labels_agree"]) < 0.002
+    timed = [row for row in speed["times"] if row["iterations"]]
+    least = min(timed, key=lambda row: row["ratio"])
+    most = max(timed, key=lambda row: row["ratio"])
+    assert (least["parameters"], least["iterations"]) == ("DeepLab", 5)
+    assert (most["parameters"], most["iterations"]) == ("README", 10)
+    assert least["ratio"] > 1.5
+    assert all(row["ours"] < 2 * row["peer"] for row in speed["memory_mib"])
