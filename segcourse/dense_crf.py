@@ -66,7 +66,9 @@ class DenseCRF(nn.Module):
         self.sxy, self.srgb, self.sxy_smooth = sxy, srgb, sxy_smooth
         self.iterations = iterations
         self.builders = (appearance_filter, smoothness_filter)
-        self.weights = nn.Parameter(torch.tensor([appearance_weight, smoothness_weight]))
+        self.weights = nn.Parameter(
+            torch.tensor([float(appearance_weight), float(smoothness_weight)])
+        )
         self.compatibility = nn.Parameter(1 - torch.eye(num_labels))  # Potts
 
     def forward(self, logits: Tensor, images: Tensor) -> Tensor:

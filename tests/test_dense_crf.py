@@ -110,6 +110,12 @@ def test_labels_of_lattice_and_exact_filters_agree():
     assert (fast.exp() - slow.exp()).abs().mean() < 0.01
 
 
+def test_whole_numbers_are_weights_too():
+    crf = DenseCRF(3, appearance_weight=4, sxy=5, srgb=20, smoothness_weight=1, sxy_smooth=2)
+    assert crf.weights.tolist() == [4.0, 1.0]
+    assert crf.weights.requires_grad
+
+
 def test_weights_of_zero_leave_the_softmax():
     logits, image = scores(9, 9, 4), picture(9, 9)
     crf = DenseCRF(4, appearance_weight=0.0, smoothness_weight=0.0)

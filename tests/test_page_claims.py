@@ -798,6 +798,7 @@ def test_a_finer_grid_helps_when_it_is_done_right_as_the_aspp_page_says(recipe):
     assert len(config["scales"]) == 3
 
 
+@pytest.fixture(scope="module")
 def refined():
     return results.read("crf/refine")["metrics"]["runs"]
 
