@@ -20,6 +20,7 @@ PACK ?=
 PY := .venv/bin/python
 HAS_TORCH := import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, \
   'torch torchvision numpy PIL safetensors tqdm'.split())))
+HAS_GPU := import sys, torch; sys.exit(not torch.cuda.is_available())
 NBVAL := --nbval --nbval-cell-timeout=600 --nbval-sanitize-with=tests/sanitize.cfg
 
 .DEFAULT_GOAL := help
@@ -79,6 +80,9 @@ bench: setup ## predicted against measured cost, on this machine
 gpu: ## the suite of long runs, for MINUTES=60 into OUT=runs/suite, on the data in PACK=camvid.zip
 	@if "$(PYTHON)" -c "$(HAS_TORCH)" 2>/dev/null; then python="$(PYTHON)"; \
 	  else $(MAKE) --no-print-directory setup && python=$(PY) || exit 1; fi; \
+	if [ ! -e "$(OUT)/speed/crf.json" ] && "$$python" -c "$(HAS_GPU)" 2>/dev/null; then \
+	  mkdir -p "$(OUT)/speed" && \
+	  "$$python" -m segcourse bench crf --json "$(OUT)/speed/crf.json" >&2 || exit 1; fi; \
 	exec "$$python" -m segcourse bench suite --minutes $(MINUTES) --out "$(OUT)" \
 	  $(if $(PACK),--data-pack $(PACK)) $(ARGS)
 
