@@ -79,3 +79,20 @@ def test_every_number_of_the_readme_is_in_a_record():
     names = ("rate_3_wide", "aspp_s", "aspp_l", "rate_6")
     told = (single, *(miou[name] for name in names))
     assert "| " + ", ".join(f"{value:.3f}" for value in told) + " |" in readme
+
+
+def test_the_table_of_the_crf_against_the_package_is_its_record():
+    root = Path(__file__).parent.parent
+    text = (root / "benchmarks" / "README.md").read_text("utf-8")
+    speed = results.read("crf/speed")["metrics"]
+    for case in speed["memory_mib"]:
+        name = [case[key] for key in ("width", "height", "parameters")]
+        cells = ["{}x{}, {}".format(*name)]
+        for row in speed["times"]:  # lattices alone, then 5 and 10 iterations
+            if [row[key] for key in ("width", "height", "parameters")] == name:
+                times = f"{row['peer_ms']:.0f} / {row['ours_ms']:.0f} ms"
+                cells.append(f"{times}, {row['ratio']:.2f}x")
+        cells.append(f"{case['peer']:.0f} / {case['ours']:.0f} MiB")
+        assert f"| {' | '.join(cells)} |" in text
+    agree = min(row["labels_agree"] for row in speed["agreement"])
+    assert f"labels agree on {100 * agree:.2f} % of the pixels" in text
