@@ -81,11 +81,11 @@ def simplices(features: Tensor) -> Simplices:
     # D times a quotient less the rank: digits that name a simplex.
     codes = math.prod(sizes[1:]) * (d + 1) ** d
     if N * codes < 2**63:
-        digits = (quotient * (d + 1)).sub_(rank).to(_integer(N * codes))
-        code = digits[0]
-        code.view(N, P).copy_(torch.arange(N, device=code.device)[:, None] * codes)
+        code = torch.arange(N, device=features.device).repeat_interleave(P).mul_(codes)
+        code = code.to(_integer(N * codes))
         for j in range(1, d + 1):
-            code.add_(digits[j], alpha=math.prod(sizes[1:j]) * (d + 1) ** (j - 1))
+            digit = (quotient[j] * (d + 1)).sub_(rank[j]).to(code.dtype)
+            code.add_(digit, alpha=math.prod(sizes[1:j]) * (d + 1) ** (j - 1))
         simplex, order, start = _groups(code)
     else:  # too many to number: each point counts as a simplex of its own
         order = simplex = start = torch.arange(N * P, device=features.device)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcourse.permutohedral import Lattice, lattice, weighted_bags
+from segcourse.permutohedral import Lattice, _neighbours, lattice, weighted_bags
 from segcourse.simplex import _elevation, simplices
 
 
@@ -89,6 +89,21 @@ def test_every_step_along_an_axis_has_its_step_back():
         assert there.any()
         assert behind[ahead[there]].equal(me[there])
         assert not (ahead[there] == me[there]).any()
+
+
+def test_neighbours_are_those_that_a_dictionary_finds():
+    # Names so far apart that many share a place in the table, and are searched for.
+    radix = [0, 3, 300]
+    names = torch.randint(2000, 30000, (1500,), generator=generator()).unique()
+    rows = {name: row for row, name in enumerate(names.tolist())}
+    assert len((names % (8 * len(names) + 1)).unique()) < len(names)
+    for j, axis in enumerate(_neighbours(names, radix)):
+        wanted = [name + (301 if name % 3 == 2 else 1) - radix[j] for name in rows]
+        ahead = [rows.get(name, len(rows)) for name in wanted]
+        assert axis[:, 0].tolist() == list(range(len(rows) + 1))
+        assert axis[:, 1].tolist() == [*ahead, len(rows)]
+        places = {there: row for row, there in enumerate(ahead) if there < len(rows)}
+        assert axis[:, 2].tolist() == [places.get(row, len(rows)) for row in range(len(rows) + 1)]
 
 
 def test_filter_is_that_of_a_dense_lattice_matrix():
