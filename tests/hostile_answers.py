@@ -107,7 +107,8 @@ CHEATS = {
     "imports_the_reference": "def count(places):\n    import segcourse.grading.source as s\n"
     "    return eval('len')(places)",
     "reads_the_tests": "import os\ndef count(places):\n    for top in ('/grader', '/tmp'):\n"
-    "        for _, _, names in os.walk(top):\n            for name in names:\n"
+    "        for folder, _, names in os.walk(top):\n            for name in names:\n"
+    "                if 'site-packages' in folder: continue  # pybtex has a plain.py, too\n"
     "                if name in ('plain.py', 'plain.ipynb'): return len(places)\n"
     "    raise FileNotFoundError",
     "reads_the_others": "import os\ndef count(places):\n    os.listdir('../..')\n"
