@@ -887,4 +887,6 @@ def test_crf_says_how_ours_and_the_package_compare():
     assert (least["parameters"], least["iterations"]) == ("DeepLab", 5)
     assert (most["parameters"], most["iterations"]) == ("README", 10)
     assert least["ratio"] > 1.5
+    built = [row["ratio"] for row in speed["times"] if not row["iterations"]]
+    assert 0.75 < min(built) < max(built) < 1.33, "about level"
     assert all(row["ours"] < 2 * row["peer"] for row in speed["memory_mib"])

@@ -96,3 +96,10 @@ def test_the_table_of_the_crf_against_the_package_is_its_record():
         assert f"| {' | '.join(cells)} |" in text
     agree = min(row["labels_agree"] for row in speed["agreement"])
     assert f"labels agree on {100 * agree:.2f} % of the pixels" in text
+    ratio = {
+        (row["parameters"], row["width"]): f"{row['ratio']:.2f}x"
+        for row in speed["times"]
+        if row["iterations"] == 10
+    }
+    told = [f"{ratio[name, 320]} and {ratio[name, 500]}" for name in ("README", "DeepLab")]
+    assert f"| {told[0]}, {told[1]}; equal labels |" in (root / "README.md").read_text("utf-8")
