@@ -428,4 +428,4 @@ def test_a_data_set_of_scenes_ends():
     with pytest.raises(ValueError, match="length is -1"):
         Scenes(-1)
     assert data.classes is SCENES
-    assert data.stem(2) == "scene-train-0-00002"
+    assert data.stem(2) == "scenes-train-0-00002"

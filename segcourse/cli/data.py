@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from segcourse.cli import pack
 from segcourse.cli.drawing import contact_sheet, overlay, with_legend
-from segcourse.cli.flags import add_debug
+from segcourse.cli.flags import adder
 from segcourse.cli.sources import DATASETS, check_root, open_split
 from segcourse.data import GENERATED, check, convert_masks, download
 from segcourse.data.pack import is_pack
@@ -29,20 +29,7 @@ FETCHED = tuple(name for name in ON_DISK if name != "folder")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `segcourse data`."""
     parser.description = DESCRIPTION
-    commands = parser.add_subparsers(dest="subcommand", metavar="WHAT", required=True)
-
-    def add(name: str, run, summary: str, description: str, example: str):
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=description,
-            epilog=f"example:\n  {example}",
-            formatter_class=parser.formatter_class,
-            allow_abbrev=False,
-        )
-        command.set_defaults(run=run)
-        add_debug(command)
-        return command
+    add = adder(parser)
 
     command = add(
         "check",

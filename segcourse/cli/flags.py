@@ -4,7 +4,7 @@ A new field becomes a flag by standing in `GROUPS`; a test refuses a field that 
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
 from typing import get_args, get_origin
 
@@ -103,6 +103,36 @@ def _metavar(field: Field, count: int | str) -> str | tuple[str, ...]:
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add --debug, which every command has."""
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def adder(parser: argparse.ArgumentParser) -> Callable[..., argparse.ArgumentParser]:
+    """Let a command have subcommands; returns what adds one.
+
+    It takes the subcommand's name, what runs it, a summary, a description and an example, gives it
+    --debug, and returns its parser.
+    """
+    commands = parser.add_subparsers(dest="subcommand", metavar="WHAT", required=True)
+
+    def add(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        summary: str,
+        description: str,
+        example: str,
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=description,
+            epilog=f"example:\n  {example}",
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
+        command.set_defaults(run=run)
+        add_debug(command)
+        return command
+
+    return add
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from segcourse.cli.flags import add_debug
+from segcourse.cli.flags import adder
 from segcourse.errors import UsageError
 
 NOT_KILLED = 3
@@ -17,20 +17,7 @@ DESCRIPTION = "Hand out exercises, collect them and mark them (exercises/README.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `segcourse grade`."""
     parser.description = DESCRIPTION
-    commands = parser.add_subparsers(dest="subcommand", metavar="WHAT", required=True)
-
-    def add(name: str, run, summary: str, description: str, example: str):
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=description,
-            epilog=f"example:\n  {example}",
-            formatter_class=parser.formatter_class,
-            allow_abbrev=False,
-        )
-        command.set_defaults(run=run)
-        add_debug(command)
-        return command
+    add = adder(parser)
 
     command = add(
         "build",

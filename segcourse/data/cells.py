@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcourse.data.base import SPLITS, SegmentationData
+from segcourse.data.base import SPLITS
 from segcourse.data.colonies import (
     NODE,
     Body,
@@ -23,6 +23,7 @@ from segcourse.data.colonies import (
     place,
     whole_cells,
 )
+from segcourse.data.generated import Generated, check_arguments
 from segcourse.data.shapes import Draws, soften
 from segcourse.labels import CELLS
 
@@ -42,7 +43,7 @@ class CellImage(NamedTuple):
     instances: Tensor
 
 
-class Cells(SegmentationData):
+class Cells(Generated):
     """A data set of generated cells: nothing to download, nothing on disk.
 
     Args:
@@ -58,16 +59,7 @@ class Cells(SegmentationData):
     def __init__(
         self, length: int, size: tuple[int, int] = (128, 128), seed: int = 0, split: str = "train"
     ) -> None:
-        super().__init__("cells", split, CELLS)
-        if length < 0:
-            raise ValueError(f"length is {length}, need 0 or more images")
-        _check_arguments(seed, 0, size, split)
-        self.length = length
-        self.size = size
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return self.length
+        super().__init__("cells", CELLS, length, size, seed, split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         made = self.cells(index)
@@ -79,13 +71,7 @@ class Cells(SegmentationData):
         Raises:
             IndexError: the index is outside 0..length-1 (negative ones count from the end).
         """
-        if not -self.length <= index < self.length:
-            raise IndexError(f"image {index} of {self.length}")
-        return cell_image(self.seed, index % self.length, self.size, self.split)
-
-    def stem(self, index: int) -> str:
-        """Name item `index`, for reports and output files."""
-        return f"cells-{self.split}-{self.seed}-{index % max(1, self.length):05d}"
+        return cell_image(self.seed, self.index_of(index), self.size, self.split)
 
 
 def cell_image(
@@ -102,7 +88,7 @@ def cell_image(
     Raises:
         ValueError: an argument outside what is said above.
     """
-    _check_arguments(seed, index, size, split)
+    check_arguments(seed, index, size, split)
     # The first number keeps these streams apart from others that start from the same seed.
     draws = Draws(1665, SPLITS.index(split), seed, index, *size)
     bodies = place(draws, size)
@@ -112,15 +98,6 @@ def cell_image(
     image = _photograph(draws, _paint(draws, bodies, instances, owners, across))
     labels = (instances > 0).astype(np.int64)
     return CellImage(*(torch.from_numpy(part) for part in (image, labels, instances)))
-
-
-def _check_arguments(seed: int, index: int, size: tuple[int, int], split: str) -> None:
-    if not (0 <= seed < 2**32 and 0 <= index < 2**32):
-        raise ValueError(f"seed {seed}, index {index}: both are whole numbers from 0 to 2^32 - 1")
-    if len(size) != 2 or min(size) < 32:
-        raise ValueError(f"size is {size}, need (H, W) with both at least 32 pixels")
-    if split not in SPLITS:
-        raise ValueError(f'split is "{split}", need one of {", ".join(SPLITS)}')
 
 
 def _paint(

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcourse.data.base import SPLITS, SegmentationData
+from segcourse.data.base import SPLITS
+from segcourse.data.generated import Generated, check_arguments
 from segcourse.data.layout import (
     GROUND,
     MARKER_GAP,
@@ -51,7 +52,7 @@ class Scene:
     specs: tuple[Instance, ...]
 
 
-class Scenes(SegmentationData):
+class Scenes(Generated):
     """A data set of generated scenes: nothing to download, nothing on disk.
 
     Args:
@@ -67,16 +68,7 @@ class Scenes(SegmentationData):
     def __init__(
         self, length: int, size: tuple[int, int] = (128, 128), seed: int = 0, split: str = "train"
     ) -> None:
-        super().__init__("scenes", split, SCENES)
-        if length < 0:
-            raise ValueError(f"length is {length}, need 0 or more scenes")
-        _check_arguments(seed, 0, size, split)
-        self.length = length
-        self.size = size
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return self.length
+        super().__init__("scenes", SCENES, length, size, seed, split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         made = self.scene(index)
@@ -88,13 +80,7 @@ class Scenes(SegmentationData):
         Raises:
             IndexError: the index is outside 0..length-1 (negative ones count from the end).
         """
-        if not -self.length <= index < self.length:
-            raise IndexError(f"scene {index} of {self.length}")
-        return scene(self.seed, index % self.length, self.size, self.split)
-
-    def stem(self, index: int) -> str:
-        """Name item `index`, for reports and output files."""
-        return f"scene-{self.split}-{self.seed}-{index % max(1, self.length):05d}"
+        return scene(self.seed, self.index_of(index), self.size, self.split)
 
 
 def scene(
@@ -116,7 +102,7 @@ def scene(
     Raises:
         ValueError: an argument outside what is said above.
     """
-    _check_arguments(seed, index, size, split)
+    check_arguments(seed, index, size, split)
     # The first number keeps these streams apart from others that start from the same seed.
     draws = Draws(2015, SPLITS.index(split), seed, index, *size)
     specs = layout(draws, size)
@@ -131,15 +117,6 @@ def scene(
     return Scene(
         torch.from_numpy(image), torch.from_numpy(labels), torch.from_numpy(instances), tuple(specs)
     )
-
-
-def _check_arguments(seed: int, index: int, size: tuple[int, int], split: str) -> None:
-    if not (0 <= seed < 2**32 and 0 <= index < 2**32):
-        raise ValueError(f"seed {seed}, index {index}: both are whole numbers from 0 to 2^32 - 1")
-    if len(size) != 2 or min(size) < 32:
-        raise ValueError(f"size is {size}, need (H, W) with both at least 32 pixels")
-    if split not in SPLITS:
-        raise ValueError(f'split is "{split}", need one of {", ".join(SPLITS)}')
 
 
 def _paint(
