@@ -5,7 +5,7 @@
 torch is imported once; every suite is a fork of this process, which itself computes nothing. A
 suite that ends before its kill is followed by another in a new folder, until all kills have
 happened; then the last one is left to end. Every record must equal that of the suite left alone,
-but for the clock, the memory and the date.
+but for the clock, the memory and the date, and every file of label maps to the byte.
 """
 
 import argparse
@@ -57,10 +57,11 @@ def without_clock(value):
     return value
 
 
-def records(folder: Path) -> dict[str, dict]:
-    """The records of a suite by file name, without the clock."""
+def records(folder: Path) -> dict[str, dict | bytes]:
+    """The records of a suite by file name, without the clock, and its label maps."""
     found = sorted(folder.glob("*.json"))
-    return {path.name: without_clock(json.loads(path.read_bytes())) for path in found}
+    made = {path.name: without_clock(json.loads(path.read_bytes())) for path in found}
+    return made | {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
 
 
 def start(folder: Path) -> int:
@@ -120,7 +121,8 @@ def main() -> None:
         sys.exit("the suite that was left alone did not end in ten minutes")
     whole = time.monotonic() - began
     expected = records(args.folder / "alone")
-    print(f"left alone: {len(expected)} records in {whole:.1f} s")
+    kinds = [sum(name.endswith(end) for name in expected) for end in (".json", ".maps.png")]
+    print(f"left alone: {kinds[0]} records and {kinds[1]} files of label maps in {whole:.1f} s")
 
     kills, folders, ended = 0, [], False
     while kills < args.kills or not ended:

@@ -19,7 +19,15 @@ from suite_kills import LENGTHS, RUN, records, without_clock
 from torch.nn import functional as F
 
 from segcourse import data, losses
-from segcourse.cli import models, suite, suite_place, suite_runs, suite_table, suite_work
+from segcourse.cli import (
+    models,
+    suite,
+    suite_maps,
+    suite_measure,
+    suite_place,
+    suite_runs,
+    suite_table,
+)
 from segcourse.cli.deadline import Deadline
 from segcourse.cli.runs import load_run
 from segcourse.cli.suite_place import Job, jobs_of
@@ -177,7 +185,7 @@ def test_a_record_holds_what_makes_its_numbers_again(alone):
     made = record(alone, "first-s0")
     assert set(made) == {
         *("command", "config", "curve", "data", "date", "epochs", "hardware", "images_per_second"),
-        *("metrics", "name", "parameters", "peak_memory_mib", "seconds", "seed", "start"),
+        *("maps", "metrics", "name", "parameters", "peak_memory_mib", "seconds", "seed", "start"),
         *("versions", "weights"),
     }
     assert made["epochs"] == 20 * 2 / LENGTHS["train"]
@@ -200,13 +208,13 @@ def test_the_best_checkpoint_on_val_is_chosen_and_test_is_measured_once(
     tmp_path, capsys, monkeypatch
 ):
     measured = []
-    measure = suite_work.measure
+    measure = suite_measure.measure
 
     def counted(dense, split, precision, name):
         measured.append(len(split))
         return measure(dense, split, precision, name)
 
-    monkeypatch.setattr(suite_work, "measure", counted)
+    monkeypatch.setattr(suite_measure, "measure", counted)
     scored = Entry("first", SHORT + "--lr 0.05 --schedule constant --eval-every 1")
     monkeypatch.setattr(suite, "TOYS", (scored,))
     monkeypatch.setattr(data, "LENGTHS", LENGTHS | {"test": 5})
@@ -245,6 +253,30 @@ def test_views_at_test_time_are_measured_on_test_alone_and_reported_apart(
                 total = total + F.interpolate(logits, (32, 32), mode="bilinear").softmax(1)
     cm = confusion_matrix(total.argmax(1), torch.stack(labels), 8)
     assert abs(apart["pixel_accuracy"] - pixel_accuracy(cm)) < 1e-3
+
+
+def test_label_maps_of_the_same_frames_are_kept_for_every_run(alone):
+    made, other = (record(alone, f"{name}-s0")["maps"] for name in ("first", "longer"))
+    assert (made["file"], other["file"]) == ("first-s0.maps.png", "longer-s0.maps.png")
+    assert made | {"file": ""} == other | {"file": ""}
+    assert made["split"] == "test"
+    assert made["size"] == [32, 32]
+    test = data.Scenes(LENGTHS["test"], (32, 32), split="test")
+    assert made["frames"] == [test.stem(i) for i in range(suite_maps.FRAMES)]
+    assert made["classes"] == list(test.classes.names)
+    assert made["palette"][1] == "#e69f00"
+    with Image.open(alone / made["truth"]) as picture:
+        truth = np.asarray(picture)
+        assert picture.getpalette()[:3] == [0x2C, 0x30, 0x36]
+    assert np.array_equal(truth, torch.cat([labels for _, labels in test], 1).numpy())
+    # The maps are those of the weights that are kept.
+    trained = load_run(alone / "trained" / "first-s0", torch.device("cpu"))
+    images = torch.stack([image for image, _ in test])
+    with torch.no_grad():
+        found = trained.model(normalise(images.float() / 255)).argmax(1)
+    with Image.open(alone / made["file"]) as picture:
+        agree = np.asarray(picture) == torch.cat(list(found), 1).numpy()
+    assert agree.mean() > 0.999  # the weights are kept in float32, a tie may fall otherwise
 
 
 def test_what_is_kept_of_a_run_can_be_measured_and_used(alone, tmp_path, capsys):
@@ -328,6 +360,7 @@ def test_a_record_of_another_configuration_is_put_aside_and_made_again(
     assert f"first-s0.json: lr: 0.01 -> 0.02: moved to {moved}" in told
     assert "longer-s0.json: first-s0: lr: 0.01 -> 0.02: moved to" in told  # it started from that
     assert moved.read_bytes() == old
+    assert (out / "superseded" / "first-s0.maps-1.png").exists()
     assert record(out, "first-s0")["config"]["lr"] == 0.02
     assert (
         record(out, "longer-s0")["start"]["sha256"]
@@ -536,7 +569,10 @@ def test_make_gpu_takes_a_python_that_has_torch_and_installs_nothing(tmp_path):
 # ---- the list, the plan
 
 
-@pytest.mark.parametrize("entries", [suite_runs.RUNS, suite_runs.TOYS], ids=["runs", "toys"])
+LISTS = {"runs": suite_runs.RUNS, "small": suite_runs.SMALL, "toys": suite_runs.TOYS}
+
+
+@pytest.mark.parametrize("entries", LISTS.values(), ids=LISTS)
 def test_every_line_of_the_list_is_a_run(entries):
     jobs = jobs_of(entries, suite_runs.SEEDS)
     assert len({job.label for job in jobs}) == len(entries) * len(suite_runs.SEEDS)
@@ -554,6 +590,22 @@ def test_runs_on_camvid_are_under_one_protocol():
         if config.data == "camvid":
             assert (config.height, config.width) == (360, 480)
             assert config.eval_every > 0
+
+
+def test_the_small_list_has_one_size_and_one_length():
+    runs = {entry.name: entry for entry in suite_runs.RUNS}
+    for job in jobs_of(suite_runs.SMALL, (0,)):
+        config = job.config
+        assert (config.data, config.height, config.width) == ("camvid", 120, 160)
+        assert (config.steps, config.eval_every, config.precision) == (828, 207, "fp32")
+        if config.model == "patch":
+            assert config.batch == round(8 * 120 * 160 / 31**2)
+        else:
+            assert (config.batch, config.crop) == (8, (120, 160))
+        # Where the long list has the name, too: the same model, start and views.
+        long = runs.get(job.entry.name, job.entry)
+        assert (long.start, long.views) == (job.entry.start, job.entry.views)
+        assert f"--model {config.model} " in f"{long.flags} "
 
 
 def test_the_first_seed_of_every_entry_goes_first():

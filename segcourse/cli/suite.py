@@ -12,7 +12,7 @@ from segcourse.cli.flags import add_device
 from segcourse.cli.suite_data import SuiteData, find
 from segcourse.cli.suite_loop import Suite
 from segcourse.cli.suite_place import Place, jobs_of
-from segcourse.cli.suite_runs import RUNS, SEEDS, TOYS
+from segcourse.cli.suite_runs import RUNS, SEEDS, SMALL, TOYS
 from segcourse.distributed import choose_device
 from segcourse.errors import UsageError
 
@@ -34,10 +34,13 @@ examples:
   segcourse bench suite --data-pack camvid.zip --dry-run
   segcourse bench suite --data-pack camvid.zip --minutes 60 --out runs/suite
   segcourse bench suite --data-pack camvid.zip --only patch --seeds 0 --out runs/patch
+  segcourse bench suite --small --data-pack camvid=CamVid --out runs/small     (on a CPU)
   segcourse bench suite --toy --minutes 2 --out runs/toy      (on generated scenes, on a CPU)
 
 what is in --out:
   NAME-s0.json            the record of a run that is done; s0 is its seed
+  NAME-s0.maps.png        its label maps of a few frames, side by side
+  truth-DATA.maps.png     the true ones
   runs/NAME-s0/           a run in hand: checkpoints and log
   trained/NAME-s0/        a run that is done: log and weights, for `segcourse eval` and `predict`
   failed/NAME-s0.json     why a run failed
@@ -74,7 +77,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--seeds", nargs="+", type=int, default=SEEDS, metavar="S", help="with these seeds"
     )
-    which.add_argument("--toy", action="store_true", help="the list of toy runs, for a try")
+    lists = which.add_mutually_exclusive_group()
+    lists.add_argument(
+        "--small", action="store_true", help="the list for a CPU: light networks at 120x160"
+    )
+    lists.add_argument("--toy", action="store_true", help="the list of toy runs, for a try")
     which.add_argument("--retry", action="store_true", help="try failed runs again, too")
     instead = parser.add_argument_group("instead of running").add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="print the list and its flags")
@@ -95,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out} is a file: give a folder")
     deadline = Deadline(args.minutes)
-    entries = TOYS if args.toy else RUNS
+    entries = TOYS if args.toy else SMALL if args.small else RUNS
     jobs = jobs_of(entries, list(dict.fromkeys(args.seeds)), args.only)
     if args.list:
         print(suite_table.listing(entries, args.seeds))
@@ -122,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _repeating(args: argparse.Namespace) -> list[str]:
     """The words of the command line that a single run's command needs too."""
-    words = ["--toy"] if args.toy else []
+    words = ["--toy"] if args.toy else ["--small"] if args.small else []
     if args.data_pack:
         words += ["--data-pack", *(_without_folders(word) for word in args.data_pack)]
     return words + (["--device", args.device] if args.device != "auto" else [])

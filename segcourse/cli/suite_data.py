@@ -118,6 +118,11 @@ class SuiteData:
         """A split in use by its name; None where the data set has none of that name."""
         return self._resident.get(split)
 
+    def stem(self, split: str, index: int) -> str:
+        """The name of an image of a split in use."""
+        opened = {"train": self._sets.train, "val": self._sets.val, "test": self._test}
+        return opened[split].stem(index)
+
 
 def _has_test(name: str, root: str) -> bool:
     if name in GENERATED:

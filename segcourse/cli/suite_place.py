@@ -1,6 +1,7 @@
 """What a suite keeps in its folder, and what each of its runs has come to.
 
 OUT/NAME-s0.json              the record of a run that is done
+OUT/NAME-s0.maps.png          its label maps of a few frames
 OUT/runs/NAME-s0/             a run in hand: checkpoints, log
 OUT/trained/NAME-s0/          a run that is done: log and best weights, as --run and --start want
 OUT/failed/NAME-s0.json       why a run failed
@@ -101,6 +102,10 @@ class Place:
         """The file of a run's record."""
         return self.out / f"{label}.json"
 
+    def maps(self, label: str) -> Path:
+        """The file of a run's label maps, or of the true ones of a data set."""
+        return self.out / f"{label}.maps.png"
+
     def run(self, label: str) -> Path:
         """The folder of a run in hand."""
         return self.out / "runs" / label
@@ -147,8 +152,9 @@ class Place:
             saved = read(path)
             if saved is not None and (found := self.changes(job, saved)):
                 told.append(f"{path.name}: {'; '.join(found)}: moved to {self.supersede(path)}")
-                if self.trained(job.label).exists():
-                    self.supersede(self.trained(job.label))
+                for left in (self.trained(job.label), self.maps(job.label)):
+                    if left.exists():
+                        self.supersede(left)
         if found := self._run_changes(job):
             path = self.run(job.label)
             told.append(f"{path.name}: {'; '.join(found)}: moved to {self.supersede(path)}")
