@@ -57,6 +57,11 @@ reached: give warmup below steps, or more steps
         "elastic deformation: deviation in pixels of the 3x3 random vectors, after the crop; 10 in "
         "the U-Net paper for 512 pixels, a sixteenth of the side or less; 0: none",
     )
+    copy_paste: float = _option(
+        0.0,
+        "probability, 0 to 1, that rare classes (fewer pixels than the median class) of another "
+        "image of the batch are laid into an image; 0: none",
+    )
     batch: int = _option(8, "images (for the patch model: windows) in a step, over all processes")
     start: str = _option(
         "", "run whose best weights this one starts from: its --out; empty: weights by the seed"
@@ -75,7 +80,9 @@ reached: give warmup below steps, or more steps
     gamma: float = _option(0.1, "factor by which the step schedule lowers the learning rate")
     loss: str = _option("ce", "cross-entropy, or cross-entropy plus Dice", ("ce", "ce+dice"))
     class_weights: str = _option(
-        "none", "weights of the cross-entropy: none, or median frequency", ("none", "median")
+        "none",
+        "weights of the cross-entropy: none, median frequency, or the root of it, which is milder",
+        ("none", "median", "median-root"),
     )
     border_weight: float = _option(
         0.0,
@@ -120,7 +127,7 @@ reached: give warmup below steps, or more steps
             self._need(name, getattr(self, name) >= 0, "give a number of steps, or 0 for the end")
         for name in ("momentum", "ema"):
             self._need(name, 0 <= getattr(self, name) < 1, "give 0 or more and less than 1")
-        for name in ("flip", "jitter"):
+        for name in ("flip", "jitter", "copy_paste"):
             self._need(name, 0 <= getattr(self, name) <= 1, "give a number from 0 to 1")
         self._need("gamma", 0 < self.gamma <= 1, "give a factor above 0 and at most 1")
         self._need(

@@ -11,7 +11,8 @@ from cli_tools import call, make_folder, train_words
 from safetensors.torch import load_file
 
 from segcourse import losses
-from segcourse.cli import memory, report, runs
+from segcourse.cli import memory, report, running, runs
+from segcourse.config import Config
 from segcourse.errors import DataError
 from segcourse.labels import Classes
 
@@ -195,6 +196,17 @@ def test_class_weights_and_dice_change_the_loss(data, tmp_path, capsys):
         assert call(capsys, *train_words(data, out, *more))[0] == 0
         first.append(json.loads((out / "log.jsonl").read_text().splitlines()[0])["loss"])
     assert len(set(first)) == 3
+
+
+def test_the_mild_class_weights_are_the_roots_of_the_median_ones():
+    logits = torch.randn(1, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[[0, 0], [0, 1]]])
+    pixels = torch.tensor([[3, 1]])
+    median = losses.median_frequency_weights(pixels)
+    for name, weights in (("none", None), ("median", median), ("median-root", median.sqrt())):
+        config = Config(class_weights=name)
+        loss = running.loss_of(config, running.class_weights(config, pixels))
+        assert loss(logits, labels) == losses.cross_entropy(logits, labels, weights)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from segcourse.errors import UsageError
         ({"scale": (2.0, 0.5)}, r"scale is \(2\.0, 0\.5\): give the smallest factor"),
         ({"scale": (0.05, 2.0)}, r"scale is \(0\.05, 2\.0\): give the smallest factor, 0\.1 or"),
         ({"flip": 1.5}, "flip is 1.5: give a number from 0 to 1"),
+        ({"copy_paste": 1.5}, "copy_paste is 1.5: give a number from 0 to 1"),
         ({"ema": 1.0}, "ema is 1.0: give 0 or more and less than 1"),
         ({"momentum": -0.1}, "momentum is -0.1"),
         ({"milestones": (0.9, 0.5)}, "milestones is .*rising"),

@@ -14,7 +14,7 @@ from segcourse.errors import UsageError
 GROUPS: dict[str, tuple[str, ...]] = {
     "what is trained": ("data", "root", "height", "width", "model", "start", "out"),
     "length and batch": ("steps", "batch", "seed"),
-    "augmentation": ("crop", "scale", "flip", "jitter", "elastic"),
+    "augmentation": ("crop", "scale", "flip", "jitter", "elastic", "copy_paste"),
     "optimization": (
         "optimizer",
         "lr",

@@ -33,6 +33,7 @@ from segcourse.errors import UsageError
 from segcourse.fcn import FCN, hand_over
 from segcourse.fcn_networks import fcn_alexnet, fcn_googlenet, fcn_light, fcn_vgg16
 from segcourse.full_resolution import FullResolutionNet
+from segcourse.residual_unet import residual_unet, with_group_norm
 from segcourse.segnet import segnet_light, segnet_vgg16
 from segcourse.sliding_window import PatchClassifier, SlidingWindow
 from segcourse.unet import UNet, double_conv_norm
@@ -51,6 +52,12 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     # The paper's layout with its convolutions padded, and batch norm, which the paper had not.
     "unet": lambda num_classes: UNet(3, num_classes, block=double_conv_norm),
     "unet-light": lambda num_classes: UNet(3, num_classes, 3, 16, block=double_conv_norm),
+    "unet-narrow": lambda num_classes: UNet(3, num_classes, 4, 32, block=double_conv_norm),
+    # U-Net with residual blocks, ASPP at the bottom, and half the resolution; 16, 32 and 64 wide.
+    "unet-aspp-light": lambda num_classes: residual_unet(num_classes, 16),
+    "unet-aspp": residual_unet,
+    "unet-aspp-wide": lambda num_classes: residual_unet(num_classes, 64),
+    "unet-aspp-wide-group": lambda K: with_group_norm(residual_unet(K, 64)),
     "deconvnet": deconvnet_vgg16,
     "segnet": segnet_vgg16,
     "deconvnet-light": deconvnet_light,

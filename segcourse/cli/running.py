@@ -23,6 +23,7 @@ from segcourse.config import Config
 from segcourse.data.augment import Augmentation
 from segcourse.data.base import SegmentationData
 from segcourse.data.batches import LoaderBatches, PatchBatches, ResidentBatches
+from segcourse.data.copy_paste import PastedBatches
 from segcourse.data.deformed import DeformedBatches
 from segcourse.data.resident import ResidentSet, evaluation_batches, evaluation_images
 from segcourse.errors import UsageError
@@ -62,6 +63,10 @@ def check(config: Config, sets: Sets, model: nn.Module, device: torch.device) ->
         raise UsageError(
             f"--border-weight parts cells that touch, and {config.data} has no class of cells: "
             f"leave it out, or train on {' or '.join(CELL_CLASS)}"
+        )
+    if config.copy_paste and config.batch < 2:
+        raise UsageError(
+            "--copy-paste takes from another image of the batch, and --batch is 1: give 2 or more"
         )
     distributed.check_precision(config.precision, device)
     distributed.check_batch(config.batch)
@@ -121,6 +126,9 @@ def train(
             return elastic.displacement_vectors(n, config.elastic, generator)
 
         batches = DeformedBatches(batches, vectors, elastic.deform, config.seed)
+    if config.copy_paste:
+        rare = losses.median_frequency_weights(pixels).cpu() > 1
+        batches = PastedBatches(batches, rare, config.copy_paste, config.seed)
 
     took = [0.0]
 
@@ -136,7 +144,7 @@ def train(
         model,
         batches,
         out,
-        loss=loss_of(config, _class_weights(config, pixels.to(device))),
+        loss=loss_of(config, class_weights(config, pixels.to(device))),
         evaluate=evaluate,
         as_dense=as_dense,
         resume=resume,
@@ -191,6 +199,9 @@ def _batches(config: Config, model: nn.Module, train: ResidentSet) -> training.B
     return ResidentBatches(train, config.batch, augmentation(config), config.seed)
 
 
-def _class_weights(config: Config, pixels: Tensor) -> Tensor | None:
-    """(K,) or None; `pixels` is (N, K), each training image's pixels by class."""
-    return losses.median_frequency_weights(pixels) if config.class_weights == "median" else None
+def class_weights(config: Config, pixels: Tensor) -> Tensor | None:
+    """Weights (K,) of the cross-entropy, or None; `pixels` is (N, K), each training image's pixels by class."""
+    if config.class_weights == "none":
+        return None
+    weights = losses.median_frequency_weights(pixels)
+    return weights.sqrt() if config.class_weights == "median-root" else weights

@@ -8,7 +8,7 @@ seam goes on into the next permutation, so no image is ever dropped.
 import numpy as np
 import torch
 
-ORDER, VIEWS, WINDOWS, DEFORMATIONS = range(4)
+ORDER, VIEWS, WINDOWS, DEFORMATIONS, PASTES = range(5)
 """What a generator is for: streams for different purposes never share numbers."""
 
 
