@@ -200,7 +200,12 @@ def _batches(config: Config, model: nn.Module, train: ResidentSet) -> training.B
 
 
 def class_weights(config: Config, pixels: Tensor) -> Tensor | None:
-    """Weights (K,) of the cross-entropy, or None; `pixels` is (N, K), each training image's pixels by class."""
+    """Weights (K,) of the cross-entropy, or None.
+
+    Args:
+        config: which are asked for.
+        pixels: (N, K), each training image's pixels by class.
+    """
     if config.class_weights == "none":
         return None
     weights = losses.median_frequency_weights(pixels)
