@@ -2,12 +2,14 @@
 
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from cli_tools import call
 
+from segcourse.cli import timing
 from segcourse.cli.bench_crf import bytes_of_a_round
 from segcourse.dense_crf import DenseCRF
 from segcourse.permutohedral import Lattice
@@ -23,7 +25,8 @@ def script(monkeypatch):
 
 
 def test_bench_crf_relates_bytes_to_seconds(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("segcourse.cli.bench_crf.COPIED", 2**20)
+    small = partial(timing.copy_bandwidth, size=2**20)
+    monkeypatch.setattr("segcourse.cli.bench_crf.copy_bandwidth", small)
     words = ["--height", 24, "--width", 30, "--labels", 3, "--iterations", 2, "--repeats", 1]
     words += ["--device", "cpu", "--json", tmp_path / "c.json"]
     code, out, _ = call(capsys, "bench", "crf", *words)

@@ -63,6 +63,7 @@ def test_each_command_has_a_help_with_an_example_and_the_exit_codes(command, cap
         *(("data", what) for what in ("check", "get", "convert", "preview", "stats")),
         ("bench", "model"),
         ("bench", "crf"),
+        ("bench", "profile"),
         *(("grade", what) for what in ("build", "intake", "run", "mutants", "report")),
     ],
 )

@@ -1,4 +1,4 @@
-"""`segcourse bench`: what a model or a CRF costs here; and the suite of long runs (`suite`)."""
+"""`segcourse bench`: what a model, a step or a CRF costs here; and the suite of long runs."""
 
 import argparse
 import time
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcourse import cost
-from segcourse.cli import bench_crf, suite
-from segcourse.cli.flags import add_device
+from segcourse.cli import bench_crf, bench_profile, suite
+from segcourse.cli.flags import add_device, options, typed
 from segcourse.cli.memory import estimate, readable_bytes, readable_count
 from segcourse.cli.models import MODELS, as_dense, build, trains_on_patches
 from segcourse.cli.timing import median_seconds, peak, reset_peak
@@ -60,6 +60,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         commands.add_parser(
             "crf",
             help="the dense CRF, and what part of the memory bandwidth it uses",
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
+    )
+    bench_profile.configure(
+        commands.add_parser(
+            "profile",
+            help="what the time of a training step goes into",
             formatter_class=parser.formatter_class,
             allow_abbrev=False,
         )
@@ -137,12 +145,9 @@ def run(args: argparse.Namespace) -> int:
         note = " (counted: AdamW, float32)" if label.startswith("memory") else ""
         print(f"  {label:<26} {value}{note}")
     if args.json is not None:
-        options = {k: v for k, v in vars(args).items() if k not in ("run", "debug", "json")}
         seconds = time.perf_counter() - started
-        write_record(
-            args.json,
-            record("bench model", options, args.seed, metrics, [], seconds, device=device),
-        )
+        made = record(typed(args), options(args), args.seed, metrics, [], seconds, device=device)
+        write_record(args.json, made)
     return 0
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segcourse.cli.flags import add_device
+from segcourse.cli.flags import add_device, options, typed
 from segcourse.cli.memory import readable_bytes
-from segcourse.cli.timing import median_seconds, peak, reset_peak
+from segcourse.cli.timing import copy_bandwidth, median_seconds, peak, reset_peak
 from segcourse.dense_crf import DenseCRF
 from segcourse.distributed import choose_device
 from segcourse.errors import UsageError
@@ -29,8 +29,6 @@ example:
 
 Each time is the median over the repeats, after one call that is not timed. A round takes what
 mean field takes beyond its lattices, divided by the rounds."""
-
-COPIED = 2**27  # bytes; more than caches hold
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +56,6 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     image, logits = (x.to(device) for x in _input(args))
     crf = DenseCRF(args.labels, iterations=args.iterations).to(device)
-    copied = torch.ones(COPIED // 4, device=device)
-    target = torch.empty_like(copied)
     with torch.inference_mode():
         features = crf.features(image, torch.float32)
 
@@ -71,9 +67,8 @@ def run(args: argparse.Namespace) -> int:
         reset_peak(device)
         total = median_seconds(lambda: crf(logits, image), args.repeats, device)
         most = peak(device)
-        copying = median_seconds(lambda: target.copy_(copied), args.repeats, device)
     a_round = max(total - building, 0) / args.iterations
-    bandwidth = 2 * COPIED / copying
+    bandwidth = copy_bandwidth(device, args.repeats)
     metrics = {
         "build_seconds": building,
         "total_seconds": total,
@@ -102,11 +97,9 @@ def run(args: argparse.Namespace) -> int:
     for label, value in rows:
         print(f"  {label:<26} {value}")
     if args.json is not None:
-        options = {k: v for k, v in vars(args).items() if k not in ("run", "debug", "json")}
         seconds = time.perf_counter() - started
-        write_record(
-            args.json, record("bench crf", options, args.seed, metrics, [], seconds, device=device)
-        )
+        made = record(typed(args), options(args), args.seed, metrics, [], seconds, device=device)
+        write_record(args.json, made)
     return 0
 
 

@@ -140,3 +140,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     device = next(f for f in fields(Config) if f.name == "device")
     _add(parser, device, None)
     add_debug(parser)
+
+
+def typed(args: argparse.Namespace) -> list[str]:
+    """The command line as it was given, for a record."""
+    return ["segcourse", args.command, *args.words]
+
+
+def options(args: argparse.Namespace) -> dict:
+    """The options of a measurement, for its record: names to values, output files left out."""
+    left_out = ("run", "debug", "command", "subcommand", "words", "json", "trace")
+    return {name: value for name, value in vars(args).items() if name not in left_out}
