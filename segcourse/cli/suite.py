@@ -72,7 +72,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     which = parser.add_argument_group("which runs")
     which.add_argument(
-        "--only", nargs="+", default=(), metavar="NAME", help="these, and what they start from"
+        "--only",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="these (best* for all that begin so), and what they start from",
     )
     which.add_argument(
         "--seeds", nargs="+", type=int, default=SEEDS, metavar="S", help="with these seeds"

@@ -87,6 +87,8 @@ def measured(
         device,
     )
     epochs = config.steps * config.batch / len(data.sets.train)
+    if job.entry.change:
+        made["recipe"] = {"step": job.entry.step, "change": job.entry.change}
     return made | {
         "name": job.entry.name,
         "data": data.use(config),

@@ -8,6 +8,7 @@ OUT/failed/NAME-s0.json       why a run failed
 OUT/superseded/               what was made with another configuration than the list's
 """
 
+import fnmatch
 import json
 import os
 import re
@@ -61,16 +62,17 @@ def jobs_of(entries: Sequence[Entry], seeds: Sequence[int], only: Sequence[str] 
     Args:
         entries: the list.
         seeds: as asked for.
-        only: names of entries; those that they start from come with them. Empty: all.
+        only: names of entries, or patterns as best*; those that they start from come with them.
+            Empty: all.
 
     Raises:
         UsageError: `only` names what is not in the list, or an entry starts from a later one.
     """
     names = [entry.name for entry in entries]
-    unknown = [name for name in only if name not in names]
+    unknown = [word for word in only if not fnmatch.filter(names, word)]
     if unknown:
         raise UsageError(f"--only {' '.join(unknown)}: not in the list: {', '.join(names)}")
-    wanted = set(only) or set(names)
+    wanted = {name for word in only or "*" for name in fnmatch.filter(names, word)}
     for entry in reversed(entries):
         if entry.start and entry.start not in names[: names.index(entry.name)]:
             raise UsageError(

@@ -7,10 +7,13 @@ CAMVID; a flag that stands later in the line wins. --data and the sizes belong t
 
 One protocol for all: SegNet's split of CamVid at 360x480, the 367 training images alone, weights
 from scratch, 120 epochs, the best checkpoint chosen on val and measured once on test. The recipe
-is the same for every network but for the learning rate.
+is the same for every network but for the learning rate. The ladder to the best run (best-0-plain
+and so on, `suite_ladder`) keeps the protocol, and changes the recipe step by step.
 """
 
 from dataclasses import dataclass
+
+from segcourse.cli.suite_ladder import rungs
 
 SEEDS = (0, 1, 2)
 
@@ -24,12 +27,16 @@ class Entry:
     views: factors of the image's size. Test is measured once more with the mean of the
         probabilities at these sizes, each also mirrored, and reported apart. A record that is
         there is not measured again when they change.
+    step, change: of the ladder to the best run (`suite_ladder`): its number, and what changed
+        against the step it builds on. The record has both under `recipe`.
     """
 
     name: str
     flags: str
     start: str = ""
     views: tuple[float, ...] = ()
+    step: int = 0
+    change: str = ""
 
 
 # 5,500 steps of 8 images are 120 epochs of 367. val is measured every 11 epochs, not more often:
@@ -56,6 +63,12 @@ ISBI = (
 
 # Test-time sizes of the runs that are also measured with several views.
 VIEWS = (0.75, 1.0, 1.25)
+
+# One change a step; the best run is the last, and is also measured with several views.
+LADDER = tuple(
+    Entry(r.name, r.flags, views=VIEWS * (r.name == "best"), step=r.step, change=r.change)
+    for r in rungs()
+)
 
 # VGG16 and AlexNet have no batch norm, and are given a lower learning rate.
 RUNS = (
@@ -87,6 +100,7 @@ RUNS = (
         WHOLE_IMAGES + "--model deeplab-v3-resnet50 --lr 0.001",
         views=VIEWS,
     ),
+    *LADDER,
     Entry("fcn-googlenet", WHOLE_IMAGES + "--model fcn-googlenet --lr 0.001"),
     Entry("fcn-alexnet", WHOLE_IMAGES + "--model fcn-alexnet --lr 0.0001"),
     Entry("fcn32s-light", WHOLE_IMAGES + "--model fcn32s-light --lr 0.003"),

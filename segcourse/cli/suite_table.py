@@ -26,7 +26,11 @@ def listing(entries: Sequence[Entry], seeds: Sequence[int]) -> str:
     lines = []
     for entry in entries:
         start = f", from the weights of {entry.start}" if entry.start else ""
-        lines += [f"{entry.name}{start}", f"    segcourse train {' '.join(entry.flags.split())}"]
+        change = f": {entry.change}" if entry.change else ""
+        lines += [
+            f"{entry.name}{start}{change}",
+            f"    segcourse train {' '.join(entry.flags.split())}",
+        ]
     told = f"Each with seeds {' '.join(map(str, seeds))}: the first seed of all, then the next."
     return "\n".join([*lines, told])
 

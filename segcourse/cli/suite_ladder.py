@@ -1,0 +1,105 @@
+"""The ladder to the best run: one change at a time, each measured on val, each with a record.
+
+Every step trains with the flags of BASE, of all kept steps before it, and its own. Records hold the
+step's number and its change in words under `recipe`. What to do with the numbers:
+
+- A step is kept where its val mIoU is above that of the step it stands on; test decides nothing.
+- A step that does not help gets `kept=False`. It stays in the list, so its record stays, and the
+  steps after it no longer build on it: the suite puts their records aside and makes them again.
+- A new step goes before the last one, which only trains longer. Where it stands first among the
+  steps that are not measured yet, no record is lost.
+
+val is of the drive that most training images come from, and differences below what two seeds differ
+by say nothing: give a step in doubt more seeds. Until a step has its number, `kept` is a guess.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# 2,750 steps of 16 images are 120 epochs of 367, as in the other runs; 16 fill a GPU better than 8.
+BASE = (
+    "--data camvid --height 360 --width 480 --batch 16 --steps 2750 --eval-every 250 "
+    "--checkpoint-every 500 --optimizer adamw --lr 0.001 --weight-decay 0.01 --warmup 200 --clip 1 "
+    "--precision bf16 --channels-last "
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change.
+
+    name: of the entry, after its number. flags: of `segcourse train`, over those before.
+    change: the same in words. kept: whether later steps build on it.
+    """
+
+    name: str
+    flags: str
+    change: str
+    kept: bool = True
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A step with everything that it builds on: an entry of the suite's list."""
+
+    name: str
+    flags: str
+    step: int
+    change: str
+
+
+STEPS = (
+    Step(
+        "plain",
+        "--model unet-narrow --schedule constant --flip 0.5",
+        "U-Net, 32 channels wide, on whole images, half of them mirrored; constant learning rate",
+    ),
+    Step(
+        "scale-crop",
+        "--scale 0.6 1.8 --crop 288 384",
+        "images at 0.6 to 1.8 times their size, and a crop of 288x384 pixels",
+    ),
+    Step("colour", "--jitter 0.4", "brightness, contrast and saturation vary by up to 40 %"),
+    Step(
+        "copy-paste",
+        "--copy-paste 0.5",
+        "rare classes of another image are laid into half of the images",
+    ),
+    Step(
+        "weights",
+        "--class-weights median-root",
+        "classes weigh by the root of their median frequency",
+    ),
+    Step("poly", "--schedule poly", "the learning rate falls to 0 as a polynomial"),
+    Step("ema", "--ema 0.998", "the running average of the weights is evaluated"),
+    Step(
+        "architecture",
+        "--model unet-aspp",
+        "residual blocks, ASPP at the bottom, half the resolution; 32 channels wide as before",
+    ),
+    Step("width", "--model unet-aspp-wide", "64 channels wide"),
+    # Group norm is slower on a GPU, in runs that are long already: kept only once it has won.
+    Step(
+        "group-norm",
+        "--model unet-aspp-wide-group",
+        "group norm in the place of batch norm",
+        kept=False,
+    ),
+    Step("long", "--steps 23000 --eval-every 1000", "1,000 epochs in place of 120"),
+)
+
+
+def rungs(steps: Sequence[Step] = STEPS, base: str = BASE) -> list[Rung]:
+    """The entries: best-0-plain, best-1-..., and `best`, which is the last step.
+
+    Args:
+        steps: in order; the first is what the others change.
+        base: flags that all share.
+    """
+    found, flags = [], base.split()
+    for number, step in enumerate(steps):
+        name = f"best-{number}-{step.name}" if number < len(steps) - 1 else "best"
+        own = [*flags, *step.flags.split()]
+        found.append(Rung(name, " ".join(own), number, step.change))
+        flags = own if step.kept else flags
+    return found

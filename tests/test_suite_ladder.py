@@ -1,0 +1,105 @@
+"""The ladder to the best run: one change a step, and what becomes of steps that do not help."""
+
+import json
+
+import pytest
+from cli_tools import call
+from suite_kills import LENGTHS, RUN
+
+from segcourse import data
+from segcourse.cli import suite, suite_table
+from segcourse.cli.flags import parse_config
+from segcourse.cli.models import MODELS
+from segcourse.cli.suite_ladder import BASE, STEPS, Step, rungs
+from segcourse.cli.suite_place import jobs_of
+from segcourse.cli.suite_runs import LADDER, RUNS, Entry
+from segcourse.config import differences
+from segcourse.errors import UsageError
+from segcourse.records import plain
+
+
+def config(flags):
+    return parse_config(flags.split())
+
+
+def test_steps_are_numbered_and_the_last_one_is_the_best_run():
+    names = [entry.name for entry in LADDER]
+    assert names[0] == "best-0-plain"
+    assert names[-1] == "best"
+    for number, (entry, step) in enumerate(zip(LADDER, STEPS, strict=True)):
+        assert entry.step == number
+        assert entry.change == step.change
+        assert entry.name in ("best", f"best-{number}-{step.name}")
+        assert entry in RUNS
+    assert len(set(names)) == len(names)
+    assert [entry.name for entry in LADDER if entry.views] == ["best"]
+
+
+def test_every_step_changes_what_its_own_flags_name_and_nothing_else():
+    before = config(BASE)
+    for entry, step in zip(LADDER, STEPS, strict=True):
+        now = config(entry.flags)
+        named = {word[2:].replace("-", "_") for word in step.flags.split() if word[:2] == "--"}
+        changed = {line.split(":")[0] for line in differences(plain(vars(before)), now)}
+        assert changed <= named
+        assert changed or entry.step == 0
+        before = now if step.kept else before
+
+
+def test_a_step_that_does_not_help_stays_in_the_list_and_the_next_builds_on_the_one_before():
+    steps = [
+        Step("a", "--lr 0.1", "one"),
+        Step("b", "--clip 2", "two"),
+        Step("c", "--ema 0.5", "x"),
+    ]
+    kept = rungs(steps, "--batch 4")
+    assert [(r.name, r.flags) for r in kept] == [
+        ("best-0-a", "--batch 4 --lr 0.1"),
+        ("best-1-b", "--batch 4 --lr 0.1 --clip 2"),
+        ("best", "--batch 4 --lr 0.1 --clip 2 --ema 0.5"),
+    ]
+    steps[1] = Step("b", "--clip 2", "two", kept=False)
+    out = rungs(steps, "--batch 4")
+    assert out[:2] == kept[:2]
+    assert out[2].flags == "--batch 4 --lr 0.1 --ema 0.5"
+
+
+def test_the_ladder_is_under_the_protocol_of_the_other_runs():
+    for entry in LADDER:
+        c = config(entry.flags)
+        assert (c.data, c.height, c.width) == ("camvid", 360, 480)
+        assert c.batch * c.steps / 367 == pytest.approx(1000 if entry.name == "best" else 120, 0.01)
+        assert c.eval_every > 0
+        assert c.model in MODELS
+
+
+def test_a_pattern_names_many_entries(capsys):
+    jobs = jobs_of(RUNS, (0,), ["best*"])
+    assert [job.entry for job in jobs] == list(LADDER)
+    assert len(jobs_of(RUNS, (0,), ["best-1-*", "unet"])) == 2
+    assert len(jobs_of(RUNS, (0,))) == len(RUNS)
+    with pytest.raises(UsageError, match="--only worst\\*: not in the list"):
+        jobs_of(RUNS, (0,), ["worst*"])
+    listed = suite_table.listing(LADDER, (0,))
+    for entry in LADDER:
+        assert f"{entry.name}: {entry.change}\n" in listed
+
+
+def test_a_record_says_its_step_and_change_and_others_do_not(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "LENGTHS", LENGTHS)
+    short = RUN + "--steps 4 --eval-every 2 --batch 2 "
+    step = Entry("best-3-copy-paste", short + "--copy-paste 1", step=3, change="things are pasted")
+    monkeypatch.setattr(suite, "TOYS", (Entry("other", short), step))
+    words = ["bench", "suite", "--toy", "--seeds", 0, "--device", "cpu", "--out", tmp_path]
+    assert call(capsys, *words)[0] == 0
+    made = json.loads((tmp_path / "best-3-copy-paste-s0.json").read_text())
+    assert made["recipe"] == {"step": 3, "change": "things are pasted"}
+    assert made["config"]["copy_paste"] == 1
+    assert "recipe" not in json.loads((tmp_path / "other-s0.json").read_text())
+
+    # A step whose words change keeps its record: they are no part of what was computed.
+    again = Entry(step.name, step.flags, step=3, change="in other words")
+    monkeypatch.setattr(suite, "TOYS", (again,))
+    code, told, _ = call(capsys, *words)
+    assert code == 0
+    assert "superseded" not in told
