@@ -113,6 +113,47 @@ def test_late_work_gets_nbgraders_penalty(course):
     assert rows(course)["fay"]["late_penalty"] == "0"
 
 
+def test_a_share_a_day_is_taken_off_also_from_marks_given_by_hand(course):
+    pytest.importorskip("nbgrader")
+    from nbgrader.api import Gradebook as Api
+
+    from segcourse.grading.gradebook import Gradebook
+
+    config = course.root / "nbgrader_config.py"
+    before = config.read_text("utf-8")
+    name, quoted = (
+        "segcourse.grading.nbgrader_steps.ShareADay",
+        "c.AssignLatePenalties.plugin_class",
+    )
+    config.write_text(f"{before}\n{quoted} = {name!r}\nc.ShareADay.share = 0.25\n", "utf-8")
+    book = Gradebook(course)
+    assert f"# {quoted} = " in before
+    assert book.scores("plain")["dora"]["penalty"] == 0.25 * 6
+    with Api(book.url, "segcourse") as api:
+        grade = api.find_grade("why", "plain", "plain", "dora")
+        grade.manual_score = 2
+        api.db.commit()
+    assert book.scores("plain")["dora"]["penalty"] == 0.25 * 8
+    with Api(book.url, "segcourse") as api:
+        api.find_grade("why", "plain", "plain", "dora").manual_score = None
+        api.db.commit()
+    config.write_text(before, "utf-8")
+    assert book.scores("plain")["dora"]["penalty"] == 6
+
+
+def test_who_marks_sees_the_rubric_and_the_student_does_not(course):
+    pytest.importorskip("nbgrader")
+    rubric = next(
+        c for c in course.read("source", "plain")["cells"] if notebook.grade_id(c) == "why"
+    )
+    kept = course.read("autograded", "plain", "anna")["cells"]
+    place = next(i for i, cell in enumerate(kept) if notebook.grade_id(cell) == "why")
+    assert kept[place + 1]["source"].startswith("**Rubric, not for students.**")
+    assert notebook.text_of(rubric) in kept[place + 1]["source"]
+    page = (course.root / "feedback" / "anna" / "plain" / "plain.html").read_text("utf-8")
+    assert "Rubric, not for students" not in page
+
+
 def test_feedback_shows_no_hidden_test_and_runs_no_script(course):
     pytest.importorskip("nbgrader")
     pages = {p.parts[-3]: p.read_text("utf-8") for p in course.root.glob("feedback/*/*/*.html")}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from segcourse.cli import grade_demo
 from segcourse.cli.flags import adder
 from segcourse.errors import UsageError
 
@@ -31,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_sources(command)
     _add_course(command)
     command.add_argument("--due", metavar="TIME", help="when it is due, for late penalties")
+
+    command = add("demo", grade_demo.run, *grade_demo.TEXTS)
+    _add_stem(command)
+    _add_course(command)
+    grade_demo.configure(command)
 
     command = add(
         "intake",

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from segcourse.errors import UsageError
@@ -22,9 +23,11 @@ c = get_config()
 c.CourseDirectory.course_id = "segcourse"
 c.CourseDirectory.root = os.path.dirname(os.path.abspath(__file__))
 
-# Late work: "none" takes nothing off, "zero" takes everything. See nbgrader's documentation of
-# LateSubmissionPlugin for rules of your own.
+# Late work: "none" takes nothing off, "zero" takes everything.
 c.LateSubmissionPlugin.penalty_method = "none"
+# Or a share of the points for each day that has begun; these two lines, without their marks:
+# c.AssignLatePenalties.plugin_class = "segcourse.grading.nbgrader_steps.ShareADay"
+# c.ShareADay.share = 0.1
 
 # The buttons of formgrader do what `segcourse grade` does: stubs in place of solutions, answers
 # in the sandbox, and feedback without hidden tests.
@@ -88,6 +91,13 @@ class Gradebook:
         except RuntimeError as error:
             raise UsageError(f"{stem}: {error}; take another course folder") from error
 
+    def due(self, stem: str) -> datetime | None:
+        """When an assignment is due, in UTC; None: at no time."""
+        from nbgrader.api import Gradebook as Api
+
+        with _quiet(), Api(self.url, "segcourse") as book:
+            return book.find_assignment(stem).duedate
+
     def _as_restored(self, stem: str) -> dict:
         """What nbgrader puts back into a submission: locked cells as in the source, else stubs."""
         source = self.course.read("source", stem)
@@ -107,7 +117,8 @@ class Gradebook:
         from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 
         config = self._config()
-        hidden = notebook.hidden_sources(self.course.read("source", stem))
+        source = self.course.read("source", stem)
+        hidden = notebook.hidden_sources(source)
         with _quiet():
             steps = [SaveAutoGrades(config=config), AssignLatePenalties(config=config)]
             for record in records:
@@ -124,6 +135,7 @@ class Gradebook:
                     step.preprocess(made, self._resources(stem, student))
                 if record.get("failed"):
                     self._leave_to_a_person(stem, student)
+                marked = with_rubrics(marked, source)
                 notebook.write(marked, self.course.notebook("autograded", stem, student))
 
     def _leave_to_a_person(self, stem: str, student: str) -> None:
@@ -141,6 +153,7 @@ class Gradebook:
         """
         from nbgrader.api import Gradebook as Api
 
+        self._take_off_for_late_work(stem)
         found = {}
         with _quiet(), Api(self.url, "segcourse") as book:
             for submission in book.assignment_submissions(stem):
@@ -155,6 +168,19 @@ class Gradebook:
                     "timestamp": str(submission.timestamp or ""),
                 }
         return found
+
+    def _take_off_for_late_work(self, stem: str) -> None:
+        """Penalties again: they are shares of a score that marks given by hand have changed."""
+        from nbgrader.api import Gradebook as Api
+        from nbgrader.preprocessors import AssignLatePenalties
+
+        step, nothing = AssignLatePenalties(config=self._config()), _notebook({"cells": []})
+        with _quiet():
+            with Api(self.url, "segcourse") as book:
+                found = book.assignment_submissions(stem)
+                late = [s.student.id for s in found if s.total_seconds_late > 0]
+            for student in late:
+                step.preprocess(nothing, self._resources(stem, student))
 
     def feedback(self, stem: str) -> Path:
         """Let nbgrader write its feedback pages; hidden tests are cleared from them."""
@@ -203,6 +229,26 @@ def with_outputs(made: dict, record: Mapping, hidden: Mapping[str, str]) -> dict
             output = {"output_type": "error", "ename": "Test", "evalue": error[:500]}
             cell["outputs"].append({**output, "traceback": [error]})
     return made
+
+
+def with_rubrics(made: dict, source: dict) -> dict:
+    """A marked notebook with the rubric below each question; feedback leaves it out."""
+    rubrics = {
+        notebook.grade_id(cell): notebook.text_of(cell)
+        for cell in source["cells"]
+        if cell["cell_type"] == "markdown" and cell["metadata"].get("nbgrader", {}).get("solution")
+    }
+    cells = []
+    for cell in made["cells"]:
+        cells.append(cell)
+        if text := rubrics.get(notebook.grade_id(cell)):
+            metadata = {"segcourse": "rubric"}
+            text = f"**Rubric, not for students.**\n\n{text}"
+            name = f"{notebook.grade_id(cell)}-rubric".replace("_", "-")
+            cells.append(
+                {"cell_type": "markdown", "id": name, "metadata": metadata, "source": text}
+            )
+    return {**made, "cells": cells}
 
 
 def _notebook(made: dict):

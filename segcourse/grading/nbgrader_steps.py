@@ -4,12 +4,16 @@ nbgrader_config.py of a course folder names these lists. This module alone needs
 is imported.
 """
 
+import math
+
 try:
     from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
+    from nbgrader.plugins import BasePlugin
     from nbgrader.preprocessors import ClearSolutions, Execute, NbGraderPreprocessor
+    from traitlets import Float
 except ImportError:  # read without nbgrader, as tools do that list modules
-    NbGraderPreprocessor = object
-    Autograde = None
+    BasePlugin = NbGraderPreprocessor = object
+    Autograde = Float = None
 
 from segcourse.grading import notebook
 from segcourse.grading.gradebook import with_outputs
@@ -47,10 +51,11 @@ class MarkInSandbox(NbGraderPreprocessor):
 
 
 class HideHiddenTests(NbGraderPreprocessor):
-    """Students see that a hidden test failed, and neither its source nor its message."""
+    """Students see that a hidden test failed, neither its source nor its message, and no rubric."""
 
     def preprocess(self, nb, resources):
-        """Clear hidden tests, their outputs included."""
+        """Clear hidden tests, their outputs included, and rubrics."""
+        nb.cells = [cell for cell in nb.cells if cell.metadata.get("segcourse") != "rubric"]
         for cell in nb.cells:
             if notebook.grade_id(cell) in nb.metadata.get("segcourse", {}).get("hidden", []):
                 cell.source = cell.source.split(f"\n{notebook.BEGIN}")[0]
@@ -58,6 +63,17 @@ class HideHiddenTests(NbGraderPreprocessor):
                     output.evalue = "this hidden test does not pass"
                     output.traceback = [output.evalue]
         return nb, resources
+
+
+class ShareADay(BasePlugin):
+    """A late penalty: a share of the points for each day that has begun."""
+
+    if Float is not None:
+        share = Float(0.1, help="of the points, 0 to 1").tag(config=True)
+
+    def late_submission_penalty(self, student_id, score, total_seconds_late):
+        """Points to take off."""
+        return min(1.0, self.share * math.ceil(total_seconds_late / 86_400)) * score
 
 
 def _replaced(steps: list, old: type, new: type) -> list:
