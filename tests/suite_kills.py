@@ -34,7 +34,7 @@ RUN = (
 )
 ENTRIES = (
     Entry("first", RUN + "--steps 40 --ema 0.9"),
-    Entry("longer", RUN + "--steps 20 --class-weights median", start="first"),
+    Entry("longer", RUN + "--steps 20 --class-weights median", start="first", crf=True),
     Entry("windows", RUN.split("--crop")[0] + "--model patch --batch 16 --steps 20 --eval-every 0"),
 )
 LENGTHS = {"train": 16, "val": 6, "test": 6}

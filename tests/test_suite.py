@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +23,21 @@ from segcourse import data, losses
 from segcourse.cli import (
     models,
     suite,
+    suite_crf,
     suite_maps,
     suite_measure,
     suite_place,
     suite_runs,
     suite_table,
 )
+from segcourse.cli.crf_flags import Settings, words
 from segcourse.cli.deadline import Deadline
 from segcourse.cli.runs import load_run
 from segcourse.cli.suite_place import Job, jobs_of
 from segcourse.cli.suite_runs import Entry
 from segcourse.data import DATASETS
 from segcourse.data.augment import normalise
+from segcourse.data.resident import ResidentSet
 from segcourse.errors import UsageError
 from segcourse.metrics import confusion_matrix, pixel_accuracy
 
@@ -191,7 +195,8 @@ def test_a_record_holds_what_makes_its_numbers_again(alone):
     assert made["epochs"] == 20 * 2 / LENGTHS["train"]
     assert made["seed"] == 0
     assert made["peak_memory_mib"] > 0
-    assert {"val", "test", "chosen", "always_majority"} == set(made["metrics"])
+    assert {"val", "test", "chosen", "always_majority", "crf"} == set(made["metrics"])
+    assert made["metrics"]["crf"] is None
     for split in ("val", "test"):
         assert made["metrics"][split]["images"] == LENGTHS[split]
         assert 0 <= made["metrics"][split]["trimap"]["miou"] <= 1
@@ -253,6 +258,67 @@ def test_views_at_test_time_are_measured_on_test_alone_and_reported_apart(
                 total = total + F.interpolate(logits, (32, 32), mode="bilinear").softmax(1)
     cm = confusion_matrix(total.argmax(1), torch.stack(labels), 8)
     assert abs(apart["pixel_accuracy"] - pixel_accuracy(cm)) < 1e-3
+
+
+def test_a_crf_is_searched_on_val_and_measured_on_val_and_test_apart(
+    alone, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(suite_crf, "IMAGES", 4)
+    monkeypatch.setattr(suite_crf, "SETTINGS", 5)
+    monkeypatch.setattr(suite, "TOYS", (Entry("first", FIRST.flags, crf=True),))
+    out, told = tmp_path / "out", tmp_path / "e.json"
+    assert run(capsys, out, "--minutes", 5)[0] == 0
+    made = record(out, "first-s0")
+    apart = made["metrics"].pop("crf")
+    # Nothing else in the record changes.
+    plain = record(alone, "first-s0")
+    assert without_clock(made) == without_clock(plain | {"metrics": made["metrics"]})
+    assert without_clock(plain["metrics"]) == without_clock(made["metrics"] | {"crf": None})
+    assert apart["searched_on"] == "val"
+    assert apart["search"]["images"] == 4
+    assert apart["search"]["settings"] == 5
+    assert apart["parameters"]["iterations"] == 10
+    # As `segcourse eval --crf` measures it, with the same fields as without.
+    flags = words(Settings(**apart["parameters"])).split()
+    for split in ("val", "test"):
+        assert set(apart[split]) == set(made["metrics"][split])
+        assert apart[split]["images"] == LENGTHS[split]
+        command = ["eval", out / "trained" / "first-s0", "--split", split, "--crf", *flags]
+        assert call(capsys, *command, "--device", "cpu", "--json", told)[0] == 0
+        found = json.loads(told.read_text())["metrics"]
+        assert found["miou"] == pytest.approx(apart[split]["miou"], abs=1e-4)
+        assert found["trimap"]["miou"] == pytest.approx(apart[split]["trimap"]["miou"], abs=1e-4)
+
+
+def test_the_best_of_the_settings_tried_is_taken(monkeypatch):
+    split = ResidentSet.load(data.Scenes(3, (32, 32), split="val"))
+    scores = iter([0.2, 0.5, 0.4, 0.1])
+    tried = []
+
+    def search(score, start, trials, generator):
+        for _ in range(trials):
+            tried.append(replace(start, srgb=float(10 + len(tried))))
+            yield tried[-1], next(scores)
+
+    monkeypatch.setattr(suite_crf, "search", search)
+    monkeypatch.setattr(suite_crf, "SETTINGS", 4)
+    dense = models.build("full-resolution", 8, 0)
+    found = suite_crf.measure(dense, split, None, "fp32", 3)
+    assert found["parameters"] == asdict(tried[1])
+    assert found["search"]["miou"] == 0.5
+    assert found["test"] is None
+    assert tried[0].sxy == 32 / 6
+
+
+def test_there_is_time_for_the_crf_or_it_waits(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(suite, "TOYS", (Entry("first", FIRST.flags, crf=True),))
+    monkeypatch.setattr(suite_crf, "seconds_an_image", lambda *given: 1.0)
+    images = 6 * suite_crf.SETTINGS + LENGTHS["val"] + LENGTHS["test"]
+    assert suite_crf.refinements(LENGTHS["val"], LENGTHS["test"]) == images
+    code, told, _ = run(capsys, tmp_path, "--minutes", images / 60)
+    assert code == 0
+    assert re.search(r"first-s0 +step 20 of 20", told)
+    assert not (tmp_path / "first-s0.json").exists()
 
 
 def test_label_maps_of_the_same_frames_are_kept_for_every_run(alone):
@@ -597,7 +663,7 @@ def test_the_small_list_has_one_size_and_one_length():
     for job in jobs_of(suite_runs.SMALL, (0,)):
         config = job.config
         assert (config.data, config.height, config.width) == ("camvid", 120, 160)
-        assert (config.steps, config.eval_every, config.precision) == (828, 207, "fp32")
+        assert (config.steps, config.eval_every, config.precision) == (736, 184, "fp32")
         if config.model == "patch":
             assert config.batch == round(8 * 120 * 160 / 31**2)
         else:

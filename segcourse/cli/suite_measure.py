@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from segcourse import checkpoints, cost, training
-from segcourse.cli import objects, running, suite_maps
+from segcourse.cli import objects, running, suite_crf, suite_maps
 from segcourse.cli.models import as_dense, trains_on_patches
 from segcourse.cli.report import always, summary
 from segcourse.cli.runs import start_of
@@ -71,6 +71,10 @@ def measured(
         metrics[split] = None
         if resident is not None:
             metrics[split] = measure(dense, resident, config.precision, config.data)
+    metrics["crf"] = None
+    if job.entry.crf:
+        val, test = data.resident("val"), data.resident("test")
+        metrics["crf"] = suite_crf.measure(dense, val, test, config.precision, TRIMAP_WIDTH)
     metrics["always_majority"] = {
         "class": data.sets.classes.names[majority],
         "val_miou": mean_iou(always(majority, trained.val_pixels)),
@@ -97,6 +101,22 @@ def measured(
         "start": start_of(out),
         "maps": suite_maps.write(place, job, dense, data, config.precision),
     }
+
+
+def seconds_to_measure(
+    job: Job, config: Config, model: nn.Module, data: SuiteData, trained: running.Trained
+) -> float:
+    """About how long `measured` takes, by the run's last evaluation and, with a CRF, one image."""
+    val, test = (len(data.resident(split) or ()) for split in ("val", "test"))
+    passes = 2 * sum(scale**2 for scale in job.entry.views)  # in passes at the image's size
+    # Val and test are measured twice: whole, and near borders.
+    images = 2 * (val + test + passes * test)
+    seconds = trained.evaluation_seconds * images / len(data.sets.val)
+    if job.entry.crf:
+        dense = as_dense(model)
+        one = suite_crf.seconds_an_image(dense, data.resident("val"), config.precision)
+        seconds += one * suite_crf.refinements(val, test)
+    return seconds
 
 
 def measure(dense: nn.Module, split: ResidentSet, precision: str, name: str) -> dict:

@@ -19,7 +19,7 @@ from segcourse.cli.models import build
 from segcourse.cli.runs import FILE
 from segcourse.cli.starting import start_from
 from segcourse.cli.suite_data import SuiteData
-from segcourse.cli.suite_measure import measured
+from segcourse.cli.suite_measure import measured, seconds_to_measure
 from segcourse.cli.suite_place import Job, Place
 from segcourse.config import Config
 from segcourse.records import write_record
@@ -73,11 +73,7 @@ def work(
         )
         if trained.history.steps < config.steps:
             return None
-        # Val and test are measured twice: whole, and near borders.
-        images = sum(len(data.resident(split) or ()) for split in ("val", "test"))
-        passes = 2 * sum(scale**2 for scale in job.entry.views)  # in passes at the image's size
-        images += passes * len(data.resident("test") or ())
-        if not deadline.allows(2 * trained.evaluation_seconds * images / len(data.sets.val)):
+        if not deadline.allows(seconds_to_measure(job, config, model, data, trained)):
             return None
         made = measured(job, place, config, model, data, trained, device)
         made["command"] = command(job, words)
