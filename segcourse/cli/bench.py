@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcourse import cost
-from segcourse.cli import bench_crf, bench_profile, suite
+from segcourse.cli import bench_crf, bench_profile, speedrun, suite
 from segcourse.cli.flags import add_device, options, typed
 from segcourse.cli.memory import estimate, readable_bytes, readable_count
 from segcourse.cli.models import MODELS, as_dense, build, trains_on_patches
@@ -68,6 +68,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         commands.add_parser(
             "profile",
             help="what the time of a training step goes into",
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
+    )
+    speedrun.configure(
+        commands.add_parser(
+            "speedrun",
+            help="seconds from the start of the process to a mean IoU on test",
             formatter_class=parser.formatter_class,
             allow_abbrev=False,
         )

@@ -120,15 +120,7 @@ def train(
             pin_memory=device.type == "cuda",
         )
         whole_images = functools.partial(evaluation_images, sets.val, device)
-    if config.elastic:
-
-        def vectors(n: int, generator: torch.Generator) -> Tensor:
-            return elastic.displacement_vectors(n, config.elastic, generator)
-
-        batches = DeformedBatches(batches, vectors, elastic.deform, config.seed)
-    if config.copy_paste:
-        rare = losses.median_frequency_weights(pixels).cpu() > 1
-        batches = PastedBatches(batches, rare, config.copy_paste, config.seed)
+    batches = augmented_further(config, batches, pixels)
 
     took = [0.0]
 
@@ -197,6 +189,28 @@ def _batches(config: Config, model: nn.Module, train: ResidentSet) -> training.B
     if trains_on_patches(model):
         return PatchBatches(train, config.batch, model.window, config.seed)
     return ResidentBatches(train, config.batch, augmentation(config), config.seed)
+
+
+def augmented_further(
+    config: Config, batches: training.Batches, pixels: Tensor
+) -> training.Batches:
+    """What a run does to its batches after `augmentation`: bend, then paste.
+
+    Args:
+        config: the run.
+        batches: already augmented.
+        pixels: (N, K), each training image's pixels by class, which says what is rare.
+    """
+    if config.elastic:
+
+        def vectors(n: int, generator: torch.Generator) -> Tensor:
+            return elastic.displacement_vectors(n, config.elastic, generator)
+
+        batches = DeformedBatches(batches, vectors, elastic.deform, config.seed)
+    if config.copy_paste:
+        rare = losses.median_frequency_weights(pixels).cpu() > 1
+        batches = PastedBatches(batches, rare, config.copy_paste, config.seed)
+    return batches
 
 
 def class_weights(config: Config, pixels: Tensor) -> Tensor | None:

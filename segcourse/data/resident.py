@@ -8,6 +8,7 @@ A pixel costs 4 bytes (R, G, B and its label), so CamVid's 367 training images o
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 
 import torch
 from torch import Tensor
@@ -33,12 +34,15 @@ class ResidentSet:
     classes: Classes
 
     @classmethod
-    def load(cls, data: SegmentationData, device: torch.device | str = "cpu") -> "ResidentSet":
+    def load(
+        cls, data: SegmentationData, device: torch.device | str = "cpu", threads: int = 1
+    ) -> "ResidentSet":
         """Read a data set through once, check its labels, and keep it on `device`.
 
         Args:
             data: images uint8 (3, H, W) of one size, labels (H, W).
             device: where the bytes will lie; N * H * W * 4 of them.
+            threads: that read at the same time. Decoding a picture leaves Python to the others.
 
         Returns:
             The set, in the order of `data`.
@@ -54,8 +58,7 @@ class ResidentSet:
         images = torch.empty(N, 3, *size, dtype=torch.uint8)
         labels = torch.empty(N, *size, dtype=torch.uint8)
         other: dict[tuple[int, int], list[str]] = {}
-        for i in range(N):
-            image, target = data[i]
+        for i, (image, target) in enumerate(_read(data, threads)):
             try:
                 check_labels(target, len(data.classes))
             except ValueError as error:
@@ -85,6 +88,15 @@ class ResidentSet:
     def nbytes(self) -> int:
         """Bytes that the set takes on its device."""
         return self.images.nbytes + self.labels.nbytes
+
+
+def _read(data: SegmentationData, threads: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every item in order."""
+    if threads == 1:
+        yield from (data[i] for i in range(len(data)))
+        return
+    with ThreadPool(threads) as pool:
+        yield from pool.imap(data.__getitem__, range(len(data)))
 
 
 def evaluation_batches(

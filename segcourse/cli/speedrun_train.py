@@ -1,0 +1,201 @@
+"""The training of a speedrun: in stages of two sizes, stopped as soon as the target is reached."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from segcourse import cost, losses, metrics, training
+from segcourse.cli import running
+from segcourse.cli.models import build, trains_on_patches
+from segcourse.cli.sources import open_split
+from segcourse.cli.stopwatch import Stopwatch
+from segcourse.config import Config
+from segcourse.data.batches import ResidentBatches
+from segcourse.data.resident import ResidentSet, evaluation_batches
+from segcourse.data.staged import StagedBatches, halved
+from segcourse.errors import UsageError
+from segcourse.labels import Classes
+from segcourse.records import plain
+
+EVALUATED_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Race:
+    """What a speedrun is about: see the options of `segcourse bench speedrun`."""
+
+    target: float
+    margin: float
+    half: float
+    checks: int
+    limit: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a speedrun came to.
+
+    reached: whether test had the target. checks: one dict a check: `step`, `seconds` since the
+    start at its end, `val_miou`, and `test_miou`, None where test was not looked at. val, test:
+    (K, K) matrices of the network at the end. history: of `training.fit`.
+    """
+
+    reached: bool
+    checks: list[dict]
+    val: Tensor
+    test: Tensor
+    history: training.History
+    classes: Classes
+    parameters: int
+
+
+class Run:
+    """One speedrun.
+
+    Args:
+        config: of the training.
+        race: what it is about.
+        device: where.
+        watch: counts since the start of the process.
+    """
+
+    def __init__(self, config: Config, race: Race, device: torch.device, watch: Stopwatch):
+        self.config, self.race, self.device, self.watch = config, race, device, watch
+        self.checks: list[dict] = []
+        self.matrices: dict[str, Tensor] = {}
+        self.reached = False
+
+    def go(self) -> Found:
+        """Read, build, train until the target, the end or the limit, and measure.
+
+        Raises:
+            UsageError: a recipe for the patch model; and as training and its data.
+        """
+        config, watch = self.config, self.watch
+        with watch.part("device"):
+            torch.zeros(1, device=self.device)
+        with watch.part("data"):
+            train, self.val, self.test = map(self._read, ("train", "val", "test"))
+        self.K = len(train.classes)
+        with watch.part("build"):
+            model = build(config.model, self.K, config.seed)
+            if trains_on_patches(model):
+                raise UsageError("a speedrun trains on whole images: give another model than patch")
+            pixels = losses.label_counts(train.labels, self.K)
+            loss = running.loss_of(config, running.class_weights(config, pixels))
+            batches = self._stages(train, pixels)
+        # The fastest kernels for a size are looked for at its first step.
+        with _benchmark(self.device.type == "cuda"):
+            if config.compile:
+                with watch.part("compile"):
+                    self._compile(model, batches, loss)
+            plan = replace(config, eval_every=self.every, checkpoint_every=0, compile=False)
+            with watch.part("train"):
+                history = training.fit(
+                    plan,
+                    model,
+                    batches,
+                    None,
+                    loss=loss,
+                    evaluate=self._check,
+                    stop=lambda: self.reached or self.watch.total() > self.race.limit,
+                )
+        if not self.checks or self.checks[-1]["step"] != history.steps:
+            self._check(model, history.steps)  # the limit came between two checks
+        if self.checks[-1]["test_miou"] is None:
+            self._look_at_test(model)
+        return Found(
+            self.reached,
+            self.checks,
+            self.matrices["val"],
+            self.matrices["test"],
+            history,
+            train.classes,
+            cost.parameters(model),
+        )
+
+    @property
+    def every(self) -> int:
+        """Steps from one check to the next."""
+        return -(-self.config.steps // self.race.checks)
+
+    def _read(self, split: str) -> ResidentSet:
+        c = self.config
+        size = (c.height, c.width) if c.height else None
+        data = open_split(c.data, c.root, split, size)
+        return ResidentSet.load(data, self.device, self.race.threads)
+
+    def _stages(self, train: ResidentSet, pixels: Tensor) -> training.Batches:
+        """Half the size up to the step where `half` of them are done, then whole."""
+        c, first = self.config, round(self.race.half * self.config.steps)
+        half = replace(c, crop=tuple(n // 2 for n in c.crop), elastic=c.elastic / 2)
+        stages = []
+        for start, stop, config, shrink in ((0, first, half, True), (first, c.steps, c, False)):
+            if start < stop:
+                images = halved(train) if shrink else train
+                view = running.augmentation(config)
+                plain = ResidentBatches(images, c.batch, view, c.seed)
+                stages.append((start, running.augmented_further(config, plain, pixels)))
+        return StagedBatches(stages)
+
+    def _compile(
+        self,
+        model: nn.Module,
+        batches: StagedBatches,
+        loss: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        """Compile forward and backward for each stage's size; weights and averages stay."""
+        c = self.config
+        layout = torch.channels_last if c.channels_last else torch.preserve_format
+        model.to(self.device, memory_format=layout).train()
+        model.compile(dynamic=False)
+        before = {name: value.clone() for name, value in model.named_buffers()}
+        gpus = [self.device.index or 0] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
+            for first, stage in batches.stages:
+                images, labels = stage.batch(first)
+                images = images.to(memory_format=layout)
+                with torch.autocast(
+                    self.device.type, torch.bfloat16, enabled=c.precision == "bf16"
+                ):
+                    logits = model(images)
+                value = loss(logits.float(), labels)
+                value.backward()
+                value.item()  # waits for the device
+        model.zero_grad()
+        for name, value in model.named_buffers():
+            value.copy_(before[name])
+
+    def _check(self, model: nn.Module, step: int | None = None) -> Tensor:
+        """Measure val, and test where val is high enough; the network's matrix on val."""
+        step = step or min((len(self.checks) + 1) * self.every, self.config.steps)
+        val = self.matrices["val"] = self._measure(model, self.val)
+        found = {"step": step, "val_miou": plain(metrics.mean_iou(val)), "test_miou": None}
+        self.checks.append(found)
+        if (found["val_miou"] or 0.0) >= self.race.target + self.race.margin:
+            self._look_at_test(model)
+        found["seconds"] = self.watch.total()
+        return val
+
+    def _look_at_test(self, model: nn.Module) -> None:
+        test = self.matrices["test"] = self._measure(model, self.test)
+        miou = plain(metrics.mean_iou(test)) or 0.0
+        self.checks[-1] |= {"test_miou": miou, "seconds": self.watch.total()}
+        self.reached = self.reached or miou >= self.race.target
+
+    def _measure(self, model: nn.Module, split: ResidentSet) -> Tensor:
+        batches = functools.partial(evaluation_batches, split, EVALUATED_AT_ONCE)
+        # Few batches, and of other sizes: looking for the fastest kernels would not pay.
+        with self.watch.part("eval"), _benchmark(False):
+            return training.evaluate(model, batches, self.K, self.config.precision).cpu()
+
+
+def _benchmark(on: bool):
+    """Whether cuDNN tries its kernels out on each new size."""
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=on, allow_tf32=torch.backends.cudnn.allow_tf32
+    )

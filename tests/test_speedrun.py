@@ -1,0 +1,278 @@
+"""The speedrun: a clock from the process's start, stages of two sizes, target reached or not."""
+
+import itertools
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from cli_tools import call
+from suite_kills import LENGTHS
+
+from segcourse import data
+from segcourse.cli import speedrun, speedrun_train
+from segcourse.cli.flags import parse_config
+from segcourse.cli.models import MODELS
+from segcourse.cli.speedrun_train import Race, Run
+from segcourse.cli.stopwatch import Stopwatch, process_age
+from segcourse.data import Scenes
+from segcourse.data.augment import Augmentation
+from segcourse.data.batches import ResidentBatches
+from segcourse.data.resident import ResidentSet
+from segcourse.data.staged import StagedBatches, halved
+from segcourse.errors import UsageError
+from segcourse.labels import IGNORE, SCENES
+from segcourse.training import evaluate
+
+TINY = (
+    "--data scenes --height 32 --width 32 --crop 32 32 --model full-resolution --batch 4 "
+    "--steps 8 --warmup 1 --precision fp32 --no-channels-last --copy-paste 0 "
+)
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(data, "LENGTHS", LENGTHS)
+
+
+def race(capsys, out, *words, recipe=""):
+    words = [f"--recipe={TINY}{recipe}", "--device", "cpu", "--json", out / "s.json", *words]
+    code, told, err = call(capsys, "bench", "speedrun", *words)
+    made = json.loads((out / "s.json").read_text()) if (out / "s.json").exists() else None
+    return code, told, err, made
+
+
+# ---- the clock
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_parts_are_counted_without_what_happens_inside_them_and_sum_to_the_total():
+    clock = Clock()
+    watch = Stopwatch(3.0, clock)
+    clock.now += 1
+    with watch.part("train"):
+        clock.now += 10
+        with watch.part("eval"):
+            clock.now += 2
+        clock.now += 5
+        with watch.part("eval"):
+            clock.now += 0.5
+    clock.now += 0.25
+    assert watch.timeline() == {"import": 3, "other": 1.25, "train": 15, "eval": 2.5}
+    assert watch.total() == sum(watch.timeline().values()) == 21.75
+
+
+def test_the_clock_starts_with_the_process_not_with_the_first_line():
+    program = "import time, segcourse.cli.stopwatch as s; time.sleep(0.3); print(s.process_age())"
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.29 < float(run.stdout) < 60
+
+
+def test_where_the_system_does_not_say_the_clock_starts_with_the_command(
+    tmp_path, capsys, monkeypatch
+):
+    assert process_age() > 0
+    monkeypatch.setattr("segcourse.cli.stopwatch.Path", lambda name: tmp_path / "nothing")
+    assert process_age() is None
+    monkeypatch.setattr(speedrun, "process_age", lambda: None)
+    code, told, _, made = race(capsys, tmp_path, "--target", 0)
+    assert (code, made["metrics"]["clock"]) == (0, "the command")
+    assert "since the start of the command" in told
+    assert "import" not in made["metrics"]["timeline"]
+
+
+# ---- stages
+
+
+def test_a_halved_set_has_means_of_pixels_and_labels_where_four_agree():
+    images = torch.tensor([[0, 1, 8, 8, 9], [2, 3, 8, 8, 9], [7, 7, 7, 7, 7]], dtype=torch.uint8)
+    labels = torch.tensor([[1, 1, 2, 2, 0], [1, 1, 2, 3, 0], [0] * 5], dtype=torch.uint8)
+    whole = ResidentSet(images.expand(2, 3, 3, 5), labels.expand(2, 3, 5), SCENES)
+    half = halved(whole, at_once=1)
+    assert half.images.tolist() == [[[[2, 8]]] * 3] * 2  # 1.5 rounds to even
+    assert half.labels.tolist() == [[[1, IGNORE]]] * 2
+    assert half.labels.dtype == torch.uint8
+    assert half.classes is SCENES
+
+
+def test_labels_of_a_halved_set_are_void_or_those_of_all_four_pixels():
+    whole = ResidentSet.load(Scenes(3, (32, 40)))
+    half = halved(whole)
+    restored = half.labels.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    known = restored != IGNORE
+    assert torch.equal(restored[known], whole.labels[known])
+    assert known.double().mean() > 0.5
+
+
+def test_stages_follow_each_other_at_their_steps():
+    whole = ResidentSet.load(Scenes(6, (32, 40)))
+    small, large = (ResidentBatches(s, 2, Augmentation(), 0) for s in (halved(whole), whole))
+    staged = StagedBatches([(0, small), (3, large)])
+    assert [tuple(staged.batch(t)[1].shape[1:]) for t in range(5)] == [(16, 20)] * 3 + [
+        (32, 40)
+    ] * 2
+    for t, pair in enumerate(itertools.islice(staged.stream(2, 1, 2), 3), 2):
+        expected = (small if t < 3 else large).batch(t, 1, 2)
+        assert torch.equal(pair[0], expected[0])
+    for wrong, told in (
+        ([(1, small)], r"stages begin at \[1\]: give rising steps"),
+        ([(0, small), (0, large)], "rising steps"),
+        ([], "rising steps"),
+        ([(0, small), (1, ResidentBatches(whole, 3, Augmentation(), 0))], r"batches of \[2, 3\]"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            StagedBatches(wrong)
+
+
+def test_threads_read_the_same_set_in_the_same_order():
+    a, b = ResidentSet.load(Scenes(9, (32, 32))), ResidentSet.load(Scenes(9, (32, 32)), threads=3)
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.labels, b.labels)
+
+
+# ---- reached or not
+
+
+def test_a_target_that_is_reached_ends_the_run_at_that_check(tmp_path, capsys):
+    code, told, _, made = race(capsys, tmp_path, "--target", 0.001, "--margin", 0, "--checks", 4)
+    metrics = made["metrics"]
+    assert code == 0
+    assert metrics["reached"]
+    assert metrics["steps"] == 2
+    (check,) = metrics["checks"]
+    assert check["step"] == 2
+    assert check["test_miou"] == metrics["test"]["miou"] >= 0.001
+    assert check["val_miou"] == metrics["val"]["miou"]
+    assert metrics["test_measurements"] == 1
+    assert "the target 0.001 is reached" in told
+    assert sum(metrics["timeline"].values()) == pytest.approx(metrics["seconds"], abs=0.1)
+    assert set(metrics["timeline"]) == {
+        "import",
+        "other",
+        "device",
+        "data",
+        "build",
+        "train",
+        "eval",
+    }
+    assert metrics["seconds_without_compile"] == metrics["seconds"]
+    assert check["seconds"] <= metrics["seconds"]
+    assert made["config"]["recipe"]["model"] == "full-resolution"
+    assert made["command"].startswith("segcourse bench speedrun '--recipe=--data scenes")
+
+
+def test_a_target_that_is_not_reached_is_recorded_and_test_is_measured_once(tmp_path, capsys):
+    code, told, _, made = race(capsys, tmp_path, "--target", 0.99, "--checks", 3)
+    metrics = made["metrics"]
+    assert code == 1
+    assert not metrics["reached"]
+    assert metrics["steps"] == 8
+    assert [check["step"] for check in metrics["checks"]] == [3, 6, 8]
+    assert [check["test_miou"] is None for check in metrics["checks"]] == [True, True, False]
+    assert metrics["test_measurements"] == 1
+    assert "the target 0.99 is not reached" in told
+
+
+def test_a_target_that_only_the_last_look_at_test_finds_is_reached(tmp_path, capsys):
+    code, _, _, made = race(capsys, tmp_path, "--target", 0.001, "--margin", 1, "--checks", 2)
+    assert code == 0
+    assert made["metrics"]["reached"]
+    assert [check["test_miou"] is None for check in made["metrics"]["checks"]] == [True, False]
+
+
+def test_training_ends_at_the_limit_and_the_network_is_measured(tmp_path, capsys):
+    words = ("--target", 0.99, "--checks", 2, "--limit", 0.001)
+    code, _, _, made = race(capsys, tmp_path, *words, recipe="--steps 60")
+    assert code == 1
+    assert made["metrics"]["steps"] == 10  # the first time the loop asks
+    assert [check["step"] for check in made["metrics"]["checks"]] == [10]
+
+
+def test_the_matrices_are_those_of_the_averaged_network_at_the_end():
+    config = parse_config([*speedrun.RECIPE.split(), *TINY.split(), "--ema", "0.5"])
+    run = Run(config, Race(0.99, 0.0, 0.5, 2, 60.0, 1), torch.device("cpu"), Stopwatch())
+    built = []
+
+    def build(*args):
+        built.append(MODELS["full-resolution"](8))
+        return built[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speedrun_train, "build", build)
+        found = run.go()
+    batches = speedrun_train.evaluation_batches(run.test, 2)
+    assert torch.equal(evaluate(built[0], batches, 8), found.test)
+
+
+# ---- compiling
+
+
+def test_compiling_is_a_part_of_its_own_and_changes_no_weight_and_no_average(
+    tmp_path, capsys, monkeypatch
+):
+    """Stands in for the compiler, which needs a C++ compiler and half a minute."""
+    seen = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, dynamic: seen.append((self, dynamic))
+    )
+    words = ("--target", 0.99, "--checks", 1)
+    plain = race(capsys, tmp_path, *words)[3]["metrics"]
+    again = race(capsys, tmp_path, *words, recipe="--compile")[3]["metrics"]
+    assert [dynamic for _, dynamic in seen] == [False]
+    assert again["test"] == plain["test"]
+    assert again["timeline"]["compile"] > 0
+    rest = again["seconds"] - again["timeline"]["compile"]
+    assert again["seconds_without_compile"] == pytest.approx(rest, abs=1e-3)
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("words", "recipe", "told"),
+    [
+        (["--target", 60.1], "", "--target is 60.1: give a number from 0 to 1"),
+        (["--half", -1], "", "--half is -1: give a number from 0 to 1"),
+        (["--checks", 0], "", "--checks is 0: give 1 or more"),
+        (["--threads", 0], "", "--threads is 0: give 1 or more"),
+        (["--limit", 0], "", "--limit is 0: give seconds above 0"),
+        ([], "--workers 2", "--recipe gives --workers, which a speedrun does not take"),
+        ([], "--model patch", "give another model than patch"),
+        ([], "--data camvid --height 0 --width 0", "--data camvid needs --root"),
+    ],
+)
+def test_bad_input_to_a_speedrun_is_told(words, recipe, told, tmp_path, capsys):
+    code, _, err, made = race(capsys, tmp_path, *words, recipe=recipe)
+    assert code == 2
+    assert told in err
+    assert made is None
+
+
+def test_a_pack_of_other_data_than_the_recipes_is_refused(tmp_path, capsys):
+    code, _, err, _ = race(capsys, tmp_path, "--data-pack", f"isbi={tmp_path}")
+    assert code == 2
+    assert "--data-pack gives isbi and the recipe trains on scenes" in err
+
+
+def test_a_speedrun_does_not_run_under_torchrun(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err, _ = race(capsys, tmp_path)
+    assert code == 2
+    assert "start it without torchrun" in err
+
+
+def test_the_recipe_is_one_that_the_command_takes():
+    config = parse_config(speedrun.RECIPE.split())
+    assert (config.data, config.height, config.width) == ("camvid", 360, 480)
+    assert config.model in MODELS
+    with pytest.raises(UsageError, match="no flag"):
+        parse_config([*speedrun.RECIPE.split(), "--halff", "1"])
