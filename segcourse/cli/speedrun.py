@@ -50,7 +50,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--data-pack", metavar="FILE", help="file of `segcourse data pack`, or NAME=FOLDER"
+        "--data-pack",
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="file of `segcourse data pack`, or NAME=FOLDER; of several, the recipe's",
     )
     parser.add_argument("--recipe", default="", metavar="FLAGS", help="changes, in one word")
     parser.add_argument("--target", type=float, default=0.601, help="mean IoU on test, 0 to 1")
@@ -136,7 +140,7 @@ def _race(args: argparse.Namespace) -> Race:
 def _config(args: argparse.Namespace) -> Config:
     """The recipe with its changes, and where the data are."""
     words = [*RECIPE.split(), *args.recipe.split()]
-    given = find([args.data_pack]) if args.data_pack else {}
+    given = find(args.data_pack)
     config = parse_config(words)
     for name in ("root", "out", "start", "workers"):
         if getattr(config, name):
