@@ -202,3 +202,8 @@ class Mirrored(nn.Module):
                     "or a smaller depth"
                 )
         return self.net(F.pad(image, pads, mode="reflect"))[..., :H, :W]
+
+
+def unet_light(num_classes: int) -> UNet:
+    """A narrow U-Net with batch norm for a CPU: three levels below the first, of 16 channels."""
+    return UNet(3, num_classes, depth=3, width=16, block=double_conv_norm)

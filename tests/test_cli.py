@@ -50,7 +50,7 @@ def test_each_command_has_a_help_with_an_example_and_the_exit_codes(command, cap
     assert code == 0
     assert "exit codes:" in out
     assert "130  interrupted" in out
-    if command not in ("data", "bench", "grade"):
+    if command not in ("data", "weights", "bench", "grade"):
         assert (
             f"example{'s' if command in ('train', 'eval') else ''}:\n  segcourse {command}" in out
         )
@@ -64,6 +64,7 @@ def test_each_command_has_a_help_with_an_example_and_the_exit_codes(command, cap
         ("bench", "model"),
         ("bench", "crf"),
         ("bench", "profile"),
+        *(("weights", what) for what in ("list", "check", "export")),
         *(("grade", what) for what in ("build", "intake", "run", "mutants", "report")),
     ],
 )
@@ -138,7 +139,9 @@ def test_a_model_depends_on_its_seed_and_leaves_the_global_random_state_alone():
         (("train", "--data", "camvid"), "--data camvid needs --root, and none was given"),
         (("train", "--model", "patch", "--jitter", "0.2"), "--jitter does not apply to the patch"),
         (("eval",), "the following arguments are required: RUN_DIR"),
-        (("predict", "a.png"), "the following arguments are required: --run, --out"),
+        (("predict", "a.png"), "the following arguments are required: --out"),
+        (("predict", "a.png", "--out", "o"), "one of the arguments --run --weights is required"),
+        (("weights", "export", "x"), "the following arguments are required: --name"),
         (("crf", "a.png"), "the following arguments are required: --labels, --out"),
         (("data", "preview", "--out", "x.png", "--count", "0"), "--count is 0: give 1 or more"),
         (("data", "get", "mnist", "--root", "x"), "argument NAME: invalid choice: 'mnist'"),
@@ -186,6 +189,7 @@ def test_an_error_of_the_input_is_its_text_and_its_exit_code(
         (("crf", "x", "--labels", "x", "--out", "x"), "crf", "run"),
         (("crf-search", "x"), "crf_search", "run"),
         (("data", "preview", "--out", "x"), "data", "run_preview"),
+        (("weights", "check"), "weights", "run_check"),
         (("bench", "model"), "bench", "run"),
     ],
 )
@@ -201,7 +205,9 @@ def test_the_cure_for_too_little_memory_names_flags_that_the_command_has(
     named = re.findall(r"--[a-z-]+", err)
     assert named
     _, out, _ = call(
-        capsys, *(words[:2] if module in ("data", "bench", "grade") else words[:1]), "--help"
+        capsys,
+        *(words[:2] if module in ("data", "weights", "bench", "grade") else words[:1]),
+        "--help",
     )
     assert set(named) <= set(re.findall(r"--[a-z-]+", out))
 

@@ -78,6 +78,16 @@ TRAINING = {
     "resuming",
     "training",
 }
+# Small weights know the networks that they belong to, and nothing knows them but the command line.
+NETWORKS = {
+    "deconvnet",
+    "deeplab_networks",
+    "dilated_networks",
+    "fcn_networks",
+    "full_resolution",
+    "segnet",
+    "unet",
+}
 ROOMS = {
     "": set(),
     "errors": set(),
@@ -88,6 +98,7 @@ ROOMS = {
     "metrics": BASE,
     "backbones": BASE,
     **dict.fromkeys(TRAINING, BASE | {"data", "losses", "metrics"} | TRAINING),
+    "pretrained": BASE | NETWORKS | {"data", "weights"},
     "plotting": BASE,
     "widgets": BASE | {"plotting"},
     "grading": BASE,

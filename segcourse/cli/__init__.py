@@ -20,6 +20,7 @@ COMMANDS = {
     "crf": "refine your own rough label map by the colours of its image",
     "crf-search": "find CRF parameters for a run on held-out images",
     "data": "check, download, convert, pack, preview or count a data set",
+    "weights": "list, measure and export small trained weights",
     "bench": "time a model, count its parameters, multiply-adds and memory",
     "check": "run the visible tests of an exercise notebook",
     "grade": "build, collect and mark exercises",
@@ -31,6 +32,7 @@ MODULES = {
     "crf": "segcourse.cli.crf",
     "crf-search": "segcourse.cli.crf_search",
     "data": "segcourse.cli.data",
+    "weights": "segcourse.cli.weights",
     "bench": "segcourse.cli.bench",
     "check": "segcourse.cli.check",
     "grade": "segcourse.cli.grade",
@@ -44,6 +46,7 @@ SMALLER = {
     "crf": "Scale the image and its labels down; --max-pixels refuses large ones before reading.",
     "crf-search": "Use fewer --images, and leave --full-size out.",
     "data": "Use a smaller --size where the command has it, or smaller images.",
+    "weights": "Check one NAME and one --split at a time, and close other programs.",
     "bench": "Use a smaller --batch, or smaller --height and --width.",
     "check": "Give your functions smaller inputs, and close other programs.",
     "grade": "Use fewer --shards.",
@@ -57,7 +60,8 @@ exit codes:
   0    done
   1    the input or the data is at fault; standard error says what and where
   2    the command line is wrong, or its options do not go together
-  3    `segcourse data check` found faults; `segcourse check`: a test does not pass
+  3    `segcourse data check` found faults; `segcourse check`: a test does not pass;
+       `segcourse weights check`: a number is not the card's
   130  interrupted (Ctrl-C); training says where its last checkpoint is"""
 
 

@@ -36,7 +36,7 @@ from segcourse.full_resolution import FullResolutionNet
 from segcourse.residual_unet import residual_unet, with_group_norm
 from segcourse.segnet import segnet_light, segnet_vgg16
 from segcourse.sliding_window import PatchClassifier, SlidingWindow
-from segcourse.unet import UNet, double_conv_norm
+from segcourse.unet import UNet, double_conv_norm, unet_light
 
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "full-resolution": FullResolutionNet,
@@ -51,7 +51,7 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "fcn8s-light": lambda num_classes: fcn_light(num_classes, (16, 8)),
     # The paper's layout with its convolutions padded, and batch norm, which the paper had not.
     "unet": lambda num_classes: UNet(3, num_classes, block=double_conv_norm),
-    "unet-light": lambda num_classes: UNet(3, num_classes, 3, 16, block=double_conv_norm),
+    "unet-light": unet_light,
     "unet-narrow": lambda num_classes: UNet(3, num_classes, 4, 32, block=double_conv_norm),
     # U-Net with residual blocks, ASPP at the bottom, and half the resolution; 16, 32 and 64 wide.
     "unet-aspp-light": lambda num_classes: residual_unet(num_classes, 16),

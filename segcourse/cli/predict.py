@@ -20,9 +20,11 @@ from segcourse.data.augment import normalise
 from segcourse.data.base import resize_image
 from segcourse.distributed import choose_device
 from segcourse.errors import DataError, UsageError
+from segcourse.pretrained import load_pretrained
 
 DESCRIPTION = """\
-Label images with a trained run. For each IMAGE two files are written under --out:
+Label images with a trained run, or with weights that come with the course. For each IMAGE two
+files are written under --out:
 
   labels/STEM.png    class indices, one byte a pixel, with the colours embedded as a palette
   overlays/STEM.png  the image under the colours of its classes, with a legend
@@ -43,6 +45,7 @@ for a run. A CRF follows colour edges: it mends ragged borders and loses thin or
 EPILOG = """\
 example:
   segcourse predict street.jpg photos/ --run runs/x --out predictions
+  segcourse predict street.jpg --weights camvid-unet-light --out predictions
   segcourse predict plate.png --run runs/x --out predictions --tile 1024 --max-pixels 400000000
   segcourse predict street.jpg --run runs/x --out predictions --crf --sxy 60 --srgb 5
 
@@ -57,13 +60,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them"
     )
-    parser.add_argument(
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument(
         "--run",
-        required=True,
         type=Path,
         dest="run_dir",
         metavar="RUN_DIR",
         help="output folder of `segcourse train`",
+    )
+    network.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="weights that come with the course, see `segcourse weights list`; or their folder",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="where the PNGs go; made if missing"
@@ -115,7 +123,11 @@ def run(args: argparse.Namespace) -> int:
             "--crf lets every pixel listen to the whole image, which --tile cuts up: leave one out"
         )
     images = find_images(args.images)
-    trained = load_run(args.run_dir, choose_device(args.device))
+    device = choose_device(args.device)
+    if args.weights is None:
+        trained = load_run(args.run_dir, device)
+    else:
+        trained = load_pretrained(args.weights, device)
     tiling = None if args.tile is None else plan(trained.model, args.tile, args.margin)
     area = None if args.full_size else math.prod(args.size or trained.size)
     folders = args.out / "labels", args.out / "overlays"

@@ -90,7 +90,7 @@ class SuiteData:
         self._sets = open_sets(config)
         size = (config.height, config.width) if config.height else None
         self._test = None
-        if _has_test(config.data, config.root):
+        if has_test(config.data, config.root):
             self._test = open_split(config.data, config.root, "test", size)
         self._identity = {"name": config.data, "size": list(self._sets.size)}
         for data in (self._sets.train, self._sets.val, self._test):
@@ -124,7 +124,8 @@ class SuiteData:
         return opened[split].stem(index)
 
 
-def _has_test(name: str, root: str) -> bool:
+def has_test(name: str, root: str) -> bool:
+    """Whether a data set has a split called test."""
     if name in GENERATED:
         return True
     if is_pack(root):
