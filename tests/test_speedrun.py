@@ -216,6 +216,16 @@ def test_the_matrices_are_those_of_the_averaged_network_at_the_end():
     assert torch.equal(evaluate(built[0], batches, 8), found.test)
 
 
+def test_cudnn_looks_for_kernels_where_it_is_told_to_and_is_left_as_it_was():
+    before = torch.backends.cudnn.benchmark
+    with speedrun_train._benchmark(True):
+        assert torch.backends.cudnn.benchmark
+        with speedrun_train._benchmark(False):
+            assert not torch.backends.cudnn.benchmark
+        assert torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.benchmark == before
+
+
 # ---- compiling
 
 

@@ -1,7 +1,8 @@
 """The training of a speedrun: in stages of two sizes, stopped as soon as the target is reached."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -194,8 +195,12 @@ class Run:
             return training.evaluate(model, batches, self.K, self.config.precision).cpu()
 
 
-def _benchmark(on: bool):
-    """Whether cuDNN tries its kernels out on each new size."""
-    return torch.backends.cudnn.flags(
-        enabled=True, benchmark=on, allow_tf32=torch.backends.cudnn.allow_tf32
-    )
+@contextmanager
+def _benchmark(on: bool) -> Iterator[None]:
+    """Whether cuDNN tries its kernels out on each new size, and keeps the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
