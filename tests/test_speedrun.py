@@ -233,14 +233,22 @@ def test_compiling_is_a_part_of_its_own_and_changes_no_weight_and_no_average(
     tmp_path, capsys, monkeypatch
 ):
     """Stands in for the compiler, which needs a C++ compiler and half a minute."""
-    seen = []
-    monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda self, dynamic: seen.append((self, dynamic))
-    )
+    seen, calls = [], []
+
+    def compile_in_place(self, dynamic):
+        def call(*images):
+            calls.append((len(images[0]), self.training, torch.is_grad_enabled()))
+            return self._call_impl(*images)
+
+        seen.append(dynamic)
+        self._compiled_call_impl = call
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_in_place)
     words = ("--target", 0.99, "--checks", 1)
     plain = race(capsys, tmp_path, *words)[3]["metrics"]
     again = race(capsys, tmp_path, *words, recipe="--compile")[3]["metrics"]
-    assert [dynamic for _, dynamic in seen] == [False]
+    assert seen == [False]
+    assert calls == [(4, True, True)] * (2 + 8)  # two sizes, eight steps, and no evaluation
     assert again["test"] == plain["test"]
     assert again["timeline"]["compile"] > 0
     rest = again["seconds"] - again["timeline"]["compile"]

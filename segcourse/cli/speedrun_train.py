@@ -1,5 +1,6 @@
 """The training of a speedrun: in stages of two sizes, stopped as soon as the target is reached."""
 
+import copy
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -190,7 +191,9 @@ class Run:
 
     def _measure(self, model: nn.Module, split: ResidentSet) -> Tensor:
         batches = functools.partial(evaluation_batches, split, EVALUATED_AT_ONCE)
-        # Few batches, and of other sizes: looking for the fastest kernels would not pay.
+        # Few batches, and of other sizes: looking for the fastest kernels would not pay, nor would
+        # compiling, and a copy of a compiled network is not compiled.
+        model = copy.deepcopy(model) if self.config.compile else model
         with self.watch.part("eval"), _benchmark(False):
             return training.evaluate(model, batches, self.K, self.config.precision).cpu()
 
