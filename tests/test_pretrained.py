@@ -282,6 +282,20 @@ def test_a_run_without_a_record_and_one_with_a_damaged_record_are_refused(run, t
     assert (code, "has no record.json of its own: the run has not ended" in err) == (1, True), err
 
 
+def test_weights_that_go_on_from_others_name_both_commands(run, tmp_path, capsys):
+    words = train_words(run[0], tmp_path / "on", "--model", "unet-light", "--start", run[1])
+    assert main(words) == 0
+    words = ("--name", "on", "--out", tmp_path / "w", "--licence", "-")
+    assert call(capsys, "weights", "export", tmp_path / "on", *words)[0] == 0
+    record = read_record(tmp_path / "w" / "on")
+    first, second = record["training"]["start"]["command"], record["training"]["command"]
+    assert "--start" in second
+    assert "--start" not in first
+    text = (tmp_path / "w" / "on" / "card.md").read_text("utf-8")
+    assert f"{first}\n{second}\n" in text
+    assert "then the best of another run (sha256" in text
+
+
 def test_a_suite_s_run_has_its_record_two_folders_up(run, tmp_path, capsys):
     copied = shutil.copytree(run[1], tmp_path / "suite" / "trained" / "toy-s0")
     shutil.move(copied / "record.json", tmp_path / "suite" / "toy-s0.json")

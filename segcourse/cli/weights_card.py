@@ -111,7 +111,7 @@ def card(record: dict) -> str:
         "## Recipe",
         "",
         "```bash",
-        training["command"],
+        *_commands(training),
         "```",
         "",
         f"Weights by seed {record['seed']}{_start(training)}. {config['steps']:,} steps of "
@@ -162,9 +162,14 @@ def _compared(data: dict) -> str:
     ).format(*data["size"])
 
 
+def _commands(training: dict) -> list[str]:
+    before = (training["start"] or {}).get("command")
+    return [training["command"]] if before is None else [before, training["command"]]
+
+
 def _start(training: dict) -> str:
     start = training["start"]
-    return "" if not start else f", then those of another run (sha256 {start['sha256'][:12]}...)"
+    return "" if not start else f", then the best of another run (sha256 {start['sha256'][:12]}...)"
 
 
 def _machine(hardware: dict) -> str:

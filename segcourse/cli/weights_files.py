@@ -21,6 +21,7 @@ from segcourse.cli.sources import open_split
 from segcourse.cli.suite_data import has_test
 from segcourse.cli.suite_measure import measure
 from segcourse.cli.weights_card import NOT_FOR, NOTES, card
+from segcourse.config import Config
 from segcourse.data import GENERATED
 from segcourse.data.pack import content_hash
 from segcourse.data.resident import ResidentSet
@@ -181,36 +182,48 @@ def _command(name: str, data: str) -> str:
 
 def _training(run: Run, run_dir: Path) -> dict:
     """What the run's own record says of its training, and which checkpoint was chosen."""
-    # A suite keeps the record of OUT/trained/NAME-s0 as OUT/NAME-s0.json.
-    beside = run_dir.resolve().parent.parent / f"{run_dir.resolve().name}.json"
-    for path in (run_dir / "record.json", beside):
+    found = _record_of(run_dir, run.config)
+    if found is None:
+        raise DataError(
+            f"{run_dir} has no record.json of its own: the run has not ended; "
+            f"`segcourse train --resume --out {run_dir}` goes on with it"
+        )
+    chosen = checkpoints.read(run.weights.parent)
+    told = {key: found[key] for key in ("command", "seconds", "date", "hardware", "versions")}
+    told["curve"] = [
+        {"step": line["step"], "val_miou": line["miou"]}
+        for line in found["curve"]
+        if "miou" in line
+    ]
+    told["chosen"] = {"step": chosen.step, "val_miou": chosen.score}
+    told["start"] = start_of(run_dir)
+    if told["start"] is not None:
+        before = _record_of(Path(run.config.start), None)
+        told["start"]["command"] = None if before is None else before["command"]
+    return told
+
+
+def _record_of(run_dir: Path, config: Config | None) -> dict | None:
+    """The record of a run, where it lies beside it; with `config`, only a record of that run.
+
+    Raises:
+        DataError: it is not what `segcourse.records` writes.
+    """
+    # A suite keeps the record of OUT/trained/NAME-s0 as OUT/NAME-s0.json. A link to it is followed.
+    folder = run_dir.resolve()
+    for path in (folder / "record.json", folder.parent.parent / f"{folder.name}.json"):
         if not path.is_file():
             continue
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            same = all(
-                found["config"][key] == getattr(run.config, key)
-                for key in ("model", "data", "seed", "steps")
-            )
-            chosen = checkpoints.read(run.weights.parent)
-            told = {key: found[key] for key in ("command", "seconds", "date", "hardware")}
-            told |= {"versions": found["versions"], "curve": _validation(found["curve"])}
+            for key in ("command", "seconds", "date", "hardware", "versions", "curve"):
+                found[key]
+            given = {key: found["config"][key] for key in ("model", "data", "seed", "steps")}
         except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, DataError):
-                raise
             raise DataError(f"{path} is damaged ({error}): train again, or restore it") from error
-        if same:
-            told["chosen"] = {"step": chosen.step, "val_miou": chosen.score}
-            return told | {"start": start_of(run_dir)}
-    raise DataError(
-        f"{run_dir} has no record.json of its own: the run has not ended; "
-        f"`segcourse train --resume --out {run_dir}` goes on with it"
-    )
-
-
-def _validation(curve: list[dict]) -> list[dict]:
-    """The lines of a log that were measured on val, without the classes."""
-    return [{"step": line["step"], "val_miou": line["miou"]} for line in curve if "miou" in line]
+        if config is None or all(getattr(config, key) == given[key] for key in given):
+            return found
+    return None
 
 
 def _train_images(run_dir: Path) -> int:
