@@ -20,9 +20,6 @@ PACK ?=
 PY := .venv/bin/python
 HAS_TORCH := import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, \
   'torch torchvision numpy PIL safetensors tqdm'.split())))
-HAS_GPU := import sys, torch; sys.exit(not torch.cuda.is_available())
-LEFT := import sys, time; m, began = map(float, sys.argv[1:]); \
-  print(f'{max(0.01, m - (time.time() - began) / 60):.2f}')
 NBVAL := --nbval --nbval-cell-timeout=600 --nbval-sanitize-with=tests/sanitize.cfg
 
 .DEFAULT_GOAL := help
@@ -83,15 +80,7 @@ gpu: ## the suite of long runs, for MINUTES=60 into OUT=runs/suite, on the data 
 	@began=$$(date +%s); \
 	if "$(PYTHON)" -c "$(HAS_TORCH)" 2>/dev/null; then python="$(PYTHON)"; \
 	  else $(MAKE) --no-print-directory setup && python=$(PY) || exit 1; fi; \
-	if [ ! -e "$(OUT)/speed/crf.json" ] && "$$python" -c "$(HAS_GPU)" 2>/dev/null; then \
-	  mkdir -p "$(OUT)/speed" && \
-	  "$$python" -m segcourse bench crf --json "$(OUT)/speed/crf.json" >&2 || exit 1; fi; \
-	if [ -n "$(PACK)" ] && [ ! -e "$(OUT)/speedrun/seed-0.json" ] && \
-	  ls "$(OUT)"/*-s0.json >/dev/null 2>&1 && "$$python" -c "$(HAS_GPU)" 2>/dev/null; then \
-	  "$$python" -m segcourse bench speedrun --data-pack $(PACK) --limit 120 \
-	    --json "$(OUT)/speedrun/seed-0.json" >&2; [ $$? -lt 128 ] || exit 1; fi; \
-	left=$$("$$python" -c "$(LEFT)" $(MINUTES) $$began) && \
-	exec "$$python" -m segcourse bench suite --minutes $$left --out "$(OUT)" \
+	exec "$$python" -m tools.gpu --minutes $(MINUTES) --began $$began --out "$(OUT)" \
 	  $(if $(PACK),--data-pack $(PACK)) $(ARGS)
 
 lock: setup ## resolve pyproject.toml into requirements.txt (UPGRADE=1 for the newest)

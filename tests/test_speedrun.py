@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -297,39 +296,3 @@ def test_the_recipe_is_one_that_the_command_takes():
     assert config.model in MODELS
     with pytest.raises(UsageError, match="no flag"):
         parse_config([*speedrun.RECIPE.split(), "--halff", "1"])
-
-
-FAKE = """#!/bin/sh
-echo "$@" >> "{log}"
-case "$*" in *"bench speedrun"*) exit {code};; esac
-case "$*" in *"import sys, time"*) echo 9.50;; esac
-"""
-
-
-@pytest.mark.parametrize(("code", "goes_on"), [(0, True), (1, True), (130, False)])
-def test_make_gpu_makes_the_speedrun_once_after_the_first_records(code, goes_on, tmp_path):
-    """A stand-in for Python notes what it is asked, has every package, and has a GPU."""
-    log, python, out = tmp_path / "log", tmp_path / "python", tmp_path / "out"
-    python.write_text(FAKE.format(log=log, code=code))
-    python.chmod(0o755)
-    words = ["make", "gpu", f"PYTHON={python}", f"OUT={out}", "MINUTES=10", "PACK=c.zip"]
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-
-    def calls() -> tuple[int, list[str]]:
-        log.write_text("")
-        run = subprocess.run(words, cwd=ROOT, env=alone, capture_output=True, check=False)
-        lines = log.read_text().splitlines()
-        return run.returncode, [line[13:] for line in lines if line.startswith("-m segcourse")]
-
-    suite = f"bench suite --minutes 9.50 --out {out} --data-pack c.zip"
-    assert calls() == (0, [f"bench crf --json {out}/speed/crf.json", suite])
-    (out / "speed" / "crf.json").touch()
-    assert calls() == (0, [suite])  # no record yet
-    (out / "unet-s0.json").touch()
-    timed = f"bench speedrun --data-pack c.zip --limit 120 --json {out}/speedrun/seed-0.json"
-    returned, found = calls()
-    assert found == ([timed, suite] if goes_on else [timed])
-    assert (returned == 0) == goes_on
-    (out / "speedrun").mkdir()
-    (out / "speedrun" / "seed-0.json").touch()
-    assert calls() == (0, [suite])
