@@ -178,6 +178,13 @@ def test_labels_from_python_are_those_that_predict_writes(exported, tmp_path, ca
         load_pretrained(exported).label(torch.from_numpy(noise))
 
 
+def test_a_file_of_halves_is_a_start_for_training(run, exported, tmp_path):
+    words = train_words(run[0], tmp_path / "on", "--model", "unet-light", "--start")
+    assert main([*words, str(exported / "model.safetensors")]) == 0
+    start = json.loads((tmp_path / "on" / "run.json").read_text("utf-8"))["start"]
+    assert start == {"sha256": read_record(exported)["file"]["sha256"], "new": []}
+
+
 def test_an_unknown_name_lists_the_names(capsys, monkeypatch):
     with pytest.raises(UsageError, match=f"no weights sky: choose one of {', '.join(NAMES)}, or"):
         load_pretrained("sky")
