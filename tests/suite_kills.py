@@ -22,8 +22,8 @@ import torch._dynamo  # what an optimizer imports: here, and not in every fork
 
 from segcourse import data
 from segcourse.cli import main as segcourse
-from segcourse.cli import suite
-from segcourse.cli.suite_runs import Entry
+from segcourse.cli import suite, suite_budget, suite_crf
+from segcourse.cli.suite_runs import Entry, equal_seconds
 
 with contextlib.suppress(ImportError):  # where it is installed
     import torch.utils.tensorboard  # noqa: F401
@@ -37,6 +37,7 @@ ENTRIES = (
     Entry("longer", RUN + "--steps 20 --class-weights median", start="first", crf=True),
     Entry("windows", RUN.split("--crop")[0] + "--model patch --batch 16 --steps 20 --eval-every 0"),
 )
+ENTRIES += equal_seconds(ENTRIES[:1], 8.0)
 LENGTHS = {"train": 16, "val": 6, "test": 6}
 CLOCK = {"date", "seconds", "images_per_second", "peak_memory_mib", "hardware"}
 EMPTY = ("runs", "failed", "superseded")
@@ -46,6 +47,9 @@ def shrink() -> None:
     """Make the toy list and the scenes small enough for runs of about a second."""
     data.LENGTHS.update(LENGTHS)
     suite.TOYS = ENTRIES
+    suite_crf.IMAGES, suite_crf.SETTINGS = 2, 4
+    # As many steps in every suite: 20 of 4 images, whatever the clock says.
+    suite_budget.images_per_second = lambda record: 10.0
 
 
 def without_clock(value):

@@ -1,6 +1,7 @@
 """The suite of long runs: time limits, failures, other configurations, and its list."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -23,6 +24,7 @@ from segcourse import data, losses
 from segcourse.cli import (
     models,
     suite,
+    suite_budget,
     suite_crf,
     suite_maps,
     suite_measure,
@@ -34,7 +36,8 @@ from segcourse.cli.crf_flags import Settings, words
 from segcourse.cli.deadline import Deadline
 from segcourse.cli.runs import load_run
 from segcourse.cli.suite_place import Job, jobs_of
-from segcourse.cli.suite_runs import Entry
+from segcourse.cli.suite_runs import Entry, equal_seconds
+from segcourse.config import Config
 from segcourse.data import DATASETS
 from segcourse.data.augment import normalise
 from segcourse.data.resident import ResidentSet
@@ -321,6 +324,85 @@ def test_there_is_time_for_the_crf_or_it_waits(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "first-s0.json").exists()
 
 
+def test_equal_seconds_are_the_steps_that_fit_and_the_same_shares():
+    config = Config(steps=5500, warmup=200, eval_every=500, checkpoint_every=0, batch=8)
+    short = suite_budget.shared_out(config, 60, 100.0)
+    assert (short.steps, short.warmup, short.eval_every) == (750, 27, 69)  # 60 * 100 / 8 steps
+    assert short.checkpoint_every == 0
+    assert math.ceil(short.steps / short.eval_every) == math.ceil(5500 / 500)
+    long = suite_budget.shared_out(config, 600, 1000.0)
+    assert (long.steps, long.warmup, long.eval_every) == (75000, 2727, 6819)
+    one = suite_budget.shared_out(config, 1e-9, 1.0)
+    assert (one.steps, one.warmup, one.eval_every) == (1, 0, 1)
+    unchanged = {"steps": 5500, "warmup": 200, "eval_every": 500}
+    assert replace(long, **unchanged) == config
+
+
+def test_a_run_with_a_budget_in_seconds_has_the_steps_of_the_record_that_it_repeats(
+    alone, tmp_path, capsys, monkeypatch
+):
+    out = copy(alone, tmp_path)
+    both = equal_seconds((FIRST, LONGER), 3.0)
+    monkeypatch.setattr(suite, "TOYS", (FIRST, LONGER, *both))
+    for name, speed in (("first", 8.0), ("longer", 12.0)):  # images in a second, 2 in a step
+        made = record(out, f"{name}-s0") | {"images_per_second": speed}
+        (out / f"{name}-s0.json").write_text(json.dumps(made))
+    code, told, _ = run(capsys, out)
+    assert code == 0
+    assert "first-s0: 20 steps" not in told
+    assert "[3/4] first-seconds-s0: 12 steps" in told
+    assert "[4/4] longer-seconds-s0: 18 steps" in told
+    made, longer = (record(out, f"{name}-seconds-s0") for name in ("first", "longer"))
+    assert made["budget"] == {"seconds": 3.0, "steps": 12, "of": "first"}
+    assert made["config"]["steps"] == 12
+    assert longer["start"]["run"] == "first-seconds-s0"
+    assert "budget" not in record(out, "first-s0")
+    assert (out / "first-seconds-s0.maps.png").exists()
+    assert "--only first-seconds --seeds 0" in made["command"]
+
+    # What is done stays so, until the record that it repeats has another speed.
+    assert "steps" not in run(capsys, out)[1]
+    faster = record(out, "longer-s0") | {"images_per_second": 14.0}
+    (out / "longer-s0.json").write_text(json.dumps(faster))
+    told = run(capsys, out)[1]
+    assert "longer-seconds-s0.json: " in told
+    assert "steps: 18 -> 21" in told
+    assert "first-seconds-s0: 12 steps" not in told
+
+
+def test_runs_with_a_budget_in_seconds_come_last_and_wait_for_what_they_repeat(
+    tmp_path, capsys, monkeypatch
+):
+    entries = (Entry("first", SHORT + "--lr 1e30"), LONGER)
+    entries = (entries[0], *equal_seconds(entries[:1], 60.0), Entry("other", SHORT))
+    labels = [job.label for job in jobs_of(entries, (0, 1))]
+    assert labels[:4] == ["first-s0", "other-s0", "first-s1", "other-s1"]
+    assert labels[4:] == ["first-seconds-s0", "first-seconds-s1"]
+    assert [job.label for job in jobs_of(entries, (1,), ["*-seconds"])] == [
+        "first-s1",
+        "first-seconds-s1",
+    ]
+    with pytest.raises(UsageError, match="first-seconds repeats first, which does not stand befo"):
+        jobs_of(entries[1:], (0,))
+
+    monkeypatch.setattr(suite, "TOYS", entries[:2])
+    code, told, _ = run(capsys, tmp_path / "out", "--dry-run")
+    assert re.search(r"first-seconds-s0 +pending +1\.0\n", told)
+    code, told, _ = run(capsys, tmp_path / "out")
+    assert code == 1
+    assert "first-seconds-s0 waits for first-s0" in told
+    assert "pending: first-seconds-s0" in told
+
+
+def test_equal_seconds_are_for_the_networks_of_the_list():
+    runs = {entry.name: entry for entry in suite_runs.RUNS}
+    repeated = {entry.of for entry in suite_runs.RUNS if entry.of}
+    assert {"unet", "deeplab-v3-resnet50", "patch", "dilated-context-vgg16"} <= repeated
+    assert not any(runs[name].change or "isbi" in name or "staged" in name for name in repeated)
+    for name in repeated:
+        assert runs[f"{name}-seconds"].flags == runs[name].flags
+
+
 def test_label_maps_of_the_same_frames_are_kept_for_every_run(alone):
     made, other = (record(alone, f"{name}-s0")["maps"] for name in ("first", "longer"))
     assert (made["file"], other["file"]) == ("first-s0.maps.png", "longer-s0.maps.png")
@@ -387,7 +469,8 @@ import sys
 sys.modules.update(dict.fromkeys({absent.split()!r}))
 from segcourse.cli import main, suite
 from segcourse import data
-from segcourse.cli.suite_runs import Entry
+from segcourse.cli.suite_runs import Entry, equal_seconds
+from segcourse.config import Config
 data.LENGTHS.update({LENGTHS!r})
 suite.TOYS = (Entry("first", {FIRST.flags!r}),)
 words = ["bench", "suite", "--toy", "--seeds", "0", "--device", "cpu", "--out", {str(tmp_path)!r}]
@@ -712,7 +795,8 @@ def test_the_plan_counts_every_network_of_the_list(tmp_path, capsys):
     code, told, _ = run(capsys, tmp_path / "out", "--dry-run", toy=False)
     assert code == 0
     for entry in suite_runs.RUNS:
-        assert re.search(rf"^{entry.name}-s0 +no data +[\d,]+\.\d\d", told, re.M), entry.name
+        work = "" if entry.of else r" +[\d,]+\.\d\d"
+        assert re.search(rf"^{entry.name}-s0 +no data{work}$", told, re.M), entry.name
 
 
 def test_the_work_of_a_run_is_three_forward_passes_a_step():

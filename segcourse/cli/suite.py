@@ -76,7 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="NAME",
-        help="these (best* for all that begin so), and what they start from",
+        help="these (best* for all that begin so), and what they start from or repeat",
     )
     which.add_argument(
         "--seeds", nargs="+", type=int, default=SEEDS, metavar="S", help="with these seeds"
@@ -116,13 +116,15 @@ def run(args: argparse.Namespace) -> int:
     place = Place(args.out, jobs)
     suite = Suite(place, data, deadline, _repeating(args), args.retry)
     if args.dry_run:
-        print(suite_table.plan(jobs, suite.states(), device))
+        states = suite.states()
+        print(suite_table.plan(list(place.jobs.values()), states, device))
         return 0
     suite.check_data()
     args.out.mkdir(parents=True, exist_ok=True)
     with _alone(args.out), deadline.signals():
         suite.go()
-    print(suite_table.table(jobs, suite.states()))
+    states = suite.states()
+    print(suite_table.table(list(place.jobs.values()), states))
     others = [label for label in place.records() if label not in place.jobs]
     if others:
         print(f"also in {args.out}, and left as they are: {', '.join(others)}")

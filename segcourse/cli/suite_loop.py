@@ -11,7 +11,7 @@ import torch
 from segcourse.cli import suite_table
 from segcourse.cli.deadline import Deadline
 from segcourse.cli.suite_data import SuiteData
-from segcourse.cli.suite_place import DONE, FAILED, NO_DATA, Job, Place, State
+from segcourse.cli.suite_place import DONE, FAILED, NO_DATA, PENDING, Job, Place, State
 from segcourse.cli.suite_work import command, work
 from segcourse.errors import UsageError
 from segcourse.records import write_record
@@ -37,10 +37,14 @@ class Suite:
 
     def states(self) -> dict[str, State]:
         """Every job's state by its label."""
-        return {label: self.state(job) for label, job in self.place.jobs.items()}
+        return {label: self.state(label) for label in self.place.jobs}
 
-    def state(self, job: Job) -> State:
+    def state(self, label: str) -> State:
         """A job's state; without its data it can only be done."""
+        job = self.place.settle(label)
+        if job is None:
+            job = self.place.jobs[label]
+            return State(PENDING if self.data.has(job.config.data) else NO_DATA)
         state = self.place.state(job)
         if state.word != DONE and not self.data.has(job.config.data):
             return State(NO_DATA)
@@ -59,20 +63,22 @@ class Suite:
 
     def go(self) -> None:
         """Work on every job in turn, until all are done or the deadline stops."""
-        for number, job in enumerate(self.place.jobs.values(), start=1):
-            for told in self.place.put_aside(job):
-                print(told, flush=True)
+        for number, label in enumerate(list(self.place.jobs), start=1):
+            if job := self.place.settle(label):
+                for told in self.place.put_aside(job):
+                    print(told, flush=True)
             if not self.deadline.allows(0):
                 continue
-            self._attempt(job, f"[{number}/{len(self.place.jobs)}]")
+            self._attempt(label, f"[{number}/{len(self.place.jobs)}]")
 
-    def _attempt(self, job: Job, number: str, again: bool = False) -> bool:
+    def _attempt(self, label: str, number: str, again: bool = False) -> bool:
         """Work on a job unless it is done, failed, or without data.
 
         Returns:
             Whether its weights are there for another run to start from.
         """
-        state = self.state(job)
+        state = self.state(label)
+        job = self.place.jobs[label]
         if state.word == DONE and not again:
             self.place.drop_run(job.label)  # a kill may have left it
             return self.place.has_weights(job.label)
@@ -84,11 +90,13 @@ class Suite:
             if state.found["error"] == "DivergedError":
                 self.place.drop_run(job.label)  # its checkpoints lead to the same step
             self.place.failed(job.label).unlink()
-        if job.start and not self.place.has_weights(job.start):
-            start = self.place.jobs[job.start]
-            if not self._attempt(start, f"{number} for its weights:", again=True):
-                print(f"{number} {job.label} waits for {job.start}", flush=True)
-                return False
+        if self.place.settle(label) is None:
+            print(f"{number} {label} waits for {job.of}", flush=True)
+            return False
+        missing = job.start and not self.place.has_weights(job.start)
+        if missing and not self._attempt(job.start, f"{number} for its weights:", again=True):
+            print(f"{number} {label} waits for {job.start}", flush=True)
+            return False
         return self._work(job, number, again)
 
     def _work(self, job: Job, number: str, again: bool) -> bool:

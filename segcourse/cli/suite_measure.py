@@ -93,6 +93,9 @@ def measured(
     epochs = config.steps * config.batch / len(data.sets.train)
     if job.entry.change:
         made["recipe"] = {"step": job.entry.step, "change": job.entry.change}
+    if job.of:
+        seconds, of = job.entry.seconds, job.entry.of
+        made["budget"] = {"seconds": seconds, "steps": config.steps, "of": of}
     return made | {
         "name": job.entry.name,
         "data": data.use(config),

@@ -14,10 +14,11 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from segcourse import resuming
+from segcourse.cli import suite_budget
 from segcourse.cli.flags import parse_config
 from segcourse.cli.runs import FILE, saved_config, start_of
 from segcourse.cli.suite_runs import Entry
@@ -30,7 +31,11 @@ DONE, IN_HAND, FAILED, PENDING, NO_DATA = "done", "in hand", "failed", "pending"
 
 @dataclass(frozen=True)
 class Job:
-    """One entry of the list with one seed; `config` without the places that the suite gives it."""
+    """One entry of the list with one seed.
+
+    `config` is without the places that the suite gives it. Where the entry has a budget in
+    seconds, its steps are those of equal epochs until `Place.settle` has others.
+    """
 
     entry: Entry
     seed: int
@@ -46,6 +51,11 @@ class Job:
         """The label of the job whose weights it starts from, or ""."""
         return f"{self.entry.start}-s{self.seed}" if self.entry.start else ""
 
+    @property
+    def of(self) -> str:
+        """The label of the job that it repeats with a budget in seconds, or ""."""
+        return f"{self.entry.of}-s{self.seed}" if self.entry.of else ""
+
 
 @dataclass(frozen=True)
 class State:
@@ -59,11 +69,13 @@ class State:
 def jobs_of(entries: Sequence[Entry], seeds: Sequence[int], only: Sequence[str] = ()) -> list[Job]:
     """List the jobs in the order in which they are done: the first seed of every entry first.
 
+    Those with a budget in seconds come after all seeds of the others, whose speed they need.
+
     Args:
         entries: the list.
         seeds: as asked for.
-        only: names of entries, or patterns as best*; those that they start from come with them.
-            Empty: all.
+        only: names of entries, or patterns as best*; those that they start from or repeat come
+            with them. Empty: all.
 
     Raises:
         UsageError: `only` names what is not in the list, or an entry starts from a later one.
@@ -74,18 +86,18 @@ def jobs_of(entries: Sequence[Entry], seeds: Sequence[int], only: Sequence[str] 
         raise UsageError(f"--only {' '.join(unknown)}: not in the list: {', '.join(names)}")
     wanted = {name for word in only or "*" for name in fnmatch.filter(names, word)}
     for entry in reversed(entries):
-        if entry.start and entry.start not in names[: names.index(entry.name)]:
-            raise UsageError(
-                f"{entry.name} starts from {entry.start}, which does not stand before it"
-            )
-        if entry.start and entry.name in wanted:
-            wanted.add(entry.start)
-    return [
+        for needed, how in ((entry.start, "starts from"), (entry.of, "repeats")):
+            if needed and needed not in names[: names.index(entry.name)]:
+                raise UsageError(f"{entry.name} {how} {needed}, which does not stand before it")
+            if needed and entry.name in wanted:
+                wanted.add(needed)
+    jobs = [
         Job(entry, seed, parse_config(f"{entry.flags} --seed {seed}".split()))
         for seed in seeds
         for entry in entries
         if entry.name in wanted
     ]
+    return sorted(jobs, key=lambda job: bool(job.of))  # a stable sort: the order stays otherwise
 
 
 class Place:
@@ -99,6 +111,26 @@ class Place:
     def __init__(self, out: Path, jobs: Sequence[Job]):
         self.out = out
         self.jobs = {job.label: job for job in jobs}
+        for label in self.jobs:
+            self.settle(label)
+
+    def settle(self, label: str) -> Job | None:
+        """A job with the steps that its budget in seconds allows, or as it is without one.
+
+        Returns:
+            The job, which `jobs` has from now on; None while the run that it repeats is not done.
+        """
+        job = self.jobs[label]
+        if not job.of:
+            return job
+        repeated = self.jobs[job.of]
+        state = self.state(repeated)
+        if state.word != DONE:
+            return None
+        speed = suite_budget.images_per_second(state.found)
+        config = suite_budget.shared_out(repeated.config, job.entry.seconds, speed)
+        self.jobs[label] = replace(job, config=config)
+        return self.jobs[label]
 
     def record(self, label: str) -> Path:
         """The file of a run's record."""

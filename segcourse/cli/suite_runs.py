@@ -3,7 +3,8 @@
 To add a run, add an `Entry` where its worth puts it. Flags that every CamVid run shares stand in
 CAMVID; a flag that stands later in the line wins. --data and the sizes belong to the entry, while
 --seed, --root, --device and --out are the suite's. Every entry is run once for each of SEEDS: seed
-0 of all entries first, so that a suite that is cut short has a number for every model.
+0 of all entries first, so that a suite that is cut short has a number for every model. Runs with
+a budget in seconds come after all seeds of the others.
 
 One protocol for all: SegNet's split of CamVid at 360x480, the 367 training images alone, weights
 from scratch, 120 epochs, the best checkpoint chosen on val and measured once on test. The recipe
@@ -11,7 +12,8 @@ is the same for every network but for the learning rate. The ladder to the best 
 and so on, `suite_ladder`) keeps the protocol, and changes the recipe step by step.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from segcourse.cli.suite_ladder import rungs
 
@@ -31,6 +33,8 @@ class Entry:
         against the step it builds on. The record has both under `recipe`.
     crf: val and test are measured once more with a dense CRF, whose parameters are searched on
         val, and reported apart. Again, a record that is there is not measured for it.
+    of, seconds: name of another entry, which this one repeats with as many steps as fit into so
+        many seconds of training (`suite_budget`). The record has both under `budget`.
     """
 
     name: str
@@ -40,6 +44,27 @@ class Entry:
     step: int = 0
     change: str = ""
     crf: bool = False
+    of: str = ""
+    seconds: float = 0.0
+
+
+def equal_seconds(entries: Sequence[Entry], seconds: float) -> tuple[Entry, ...]:
+    """Each entry once more as NAME-seconds, without views and CRF.
+
+    One that starts from another starts from the other's run with as many seconds.
+    """
+    return tuple(
+        replace(
+            entry,
+            name=f"{entry.name}-seconds",
+            start=f"{entry.start}-seconds" if entry.start else "",
+            views=(),
+            crf=False,
+            of=entry.name,
+            seconds=seconds,
+        )
+        for entry in entries
+    )
 
 
 # 5,500 steps of 8 images are 120 epochs of 367. val is measured every 11 epochs, not more often:
@@ -178,6 +203,27 @@ SMALL = (
     Entry("full-resolution", WHOLE_SMALL + "--model full-resolution", crf=True),
 )
 
+# Every network of the list under equal seconds, after all seeds of all others. Two minutes are
+# about what the plan (--dry-run) guesses for 120 epochs in the middle of the list: change them by
+# what the records say, before the first of these runs. The ladder and the staged networks are left
+# out, since they compare with nothing by their budget.
+SECONDS = 120.0
+RUNS += equal_seconds(
+    [
+        entry
+        for entry in RUNS
+        if "--data camvid" in entry.flags
+        and not entry.change
+        and not entry.name.endswith("-staged")
+    ],
+    SECONDS,
+)
+
+# On a CPU, for a few networks: 90 seconds are about the median of the small list at equal epochs.
+SECONDS_SMALL = 90.0
+A_FEW = ("fcn8s-light", "aspp-s-light", "segnet-light", "deeplab-v3-light", "unet-light")
+SMALL += equal_seconds([entry for entry in SMALL if entry.name in A_FEW], SECONDS_SMALL)
+
 # Minutes of one CPU core, on generated scenes: the suite itself is proven with these.
 SCENES = (
     "--data scenes --height 32 --width 32 --batch 4 --steps 40 --eval-every 20 "
@@ -189,3 +235,4 @@ TOYS = (
     Entry("toy-longer", SCENES + "--model full-resolution --steps 20", start="toy", crf=True),
     Entry("toy-views", SCENES + "--model aspp-s-light --steps 20", views=(1.0, 1.25)),
 )
+TOYS += equal_seconds(TOYS[:1], 2.0)

@@ -27,29 +27,35 @@ def listing(entries: Sequence[Entry], seeds: Sequence[int]) -> str:
     for entry in entries:
         start = f", from the weights of {entry.start}" if entry.start else ""
         change = f": {entry.change}" if entry.change else ""
+        if entry.of:
+            change = f": {entry.of} with the steps that fit into {entry.seconds:g} s of training"
         lines += [
             f"{entry.name}{start}{change}",
             f"    segcourse train {' '.join(entry.flags.split())}",
         ]
-    told = f"Each with seeds {' '.join(map(str, seeds))}: the first seed of all, then the next."
+    told = f"Each with seeds {' '.join(map(str, seeds))}: the first seed of all, then the next;"
+    told += " those with a budget in seconds after all others."
     return "\n".join([*lines, told])
 
 
 def plan(jobs: Sequence[Job], states: dict[str, State], device: torch.device) -> str:
     """What is done, and how long the rest may take."""
-    works = {job.entry.name: training_work(job) for job in jobs}
+    # A budget in seconds needs no work to be counted.
+    works = {job.entry.name: training_work(job) for job in jobs if not job.of}
     done = [(job, states[job.label].found) for job in jobs if states[job.label].word == DONE]
-    rates = [works[job.entry.name] / record["seconds"] for job, record in done]
+    rates = [works[job.entry.name] / record["seconds"] for job, record in done if not job.of]
     rate = median(rates) if rates else ASSUMED.get(device.type, ASSUMED["cpu"])
     rows, minutes = [("run", "state", "10^12 multiply-adds", "minutes")], 0.0
     for job in jobs:
         state, name = states[job.label], job.entry.name
         own = [record["seconds"] for other, record in done if other.entry.name == name]
-        seconds = (mean(own) if own else works[name] / rate) * (1 - state.step / job.config.steps)
+        whole = job.entry.seconds or (mean(own) if own else works[name] / rate)
+        seconds = whole * (1 - state.step / job.config.steps)
         waits = state.word in (PENDING, IN_HAND)
         minutes += seconds / 60 if waits else 0
         shown = f"{seconds / 60:.1f}" if waits else ""
-        rows.append((job.label, _word(job, state), f"{works[name] / 1e12:,.2f}", shown))
+        work = "" if job.of else f"{works[name] / 1e12:,.2f}"
+        rows.append((job.label, _word(job, state), work, shown))
     basis = (
         "minutes are scaled from the records in the folder"
         if rates
