@@ -13,6 +13,7 @@ from PIL import Image
 
 from segcourse.data import open_data
 from segcourse.data.pack import content_hash, is_pack, read_contents, write_pack
+from segcourse.data.resident import ResidentSet
 from segcourse.errors import DataError, UsageError
 
 
@@ -24,6 +25,16 @@ def equal(a, b) -> bool:
         a.stem(i) == b.stem(i) and all(torch.equal(x, y) for x, y in zip(a[i], b[i], strict=True))
         for i in range(len(a))
     )
+
+
+def test_threads_read_a_pack_as_one_reader_does(tmp_path):
+    data = open_data("folder", make_folder(tmp_path / "data", train=9), "train")
+    write_pack({"train": data}, tmp_path / "data.zip")
+    packed = open_data("folder", tmp_path / "data.zip", "train")
+    together = ResidentSet.load(packed, threads=4)
+    alone = ResidentSet.load(data)
+    assert torch.equal(together.images, alone.images)
+    assert torch.equal(together.labels, alone.labels)
 
 
 def make_camvid(root: Path) -> Path:
