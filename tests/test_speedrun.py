@@ -169,11 +169,14 @@ def test_a_target_that_is_reached_ends_the_run_at_that_check(tmp_path, capsys):
     assert metrics["seconds_without_compile"] == metrics["seconds"]
     assert check["seconds"] <= metrics["seconds"]
     assert made["config"]["recipe"]["model"] == "full-resolution"
+    assert (made["config"]["target"], made["config"]["benchmark"]) == (0.001, True)
     assert made["command"].startswith("segcourse bench speedrun '--recipe=--data scenes")
 
 
 def test_a_target_that_is_not_reached_is_recorded_and_test_is_measured_once(tmp_path, capsys):
-    code, told, _, made = race(capsys, tmp_path, "--target", 0.99, "--checks", 3)
+    words = ("--target", 0.99, "--checks", 3, "--no-benchmark")
+    code, told, _, made = race(capsys, tmp_path, *words)
+    assert not made["config"]["benchmark"]
     metrics = made["metrics"]
     assert code == 1
     assert not metrics["reached"]
@@ -201,7 +204,7 @@ def test_training_ends_at_the_limit_and_the_network_is_measured(tmp_path, capsys
 
 def test_the_matrices_are_those_of_the_averaged_network_at_the_end():
     config = parse_config([*speedrun.RECIPE.split(), *TINY.split(), "--ema", "0.5"])
-    run = Run(config, Race(0.99, 0.0, 0.5, 2, 60.0, 1), torch.device("cpu"), Stopwatch())
+    run = Run(config, Race(0.99, 0.0, 0.5, 2, 60.0, 1, True), torch.device("cpu"), Stopwatch())
     built = []
 
     def build(*args):

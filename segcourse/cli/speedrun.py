@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -70,6 +71,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=float, default=300.0, metavar="SECONDS", help="give up training after these"
     )
+    parser.add_argument(
+        "--benchmark",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let cuDNN try its kernels out at the first step of each size; on a GPU alone",
+    )
     parser.add_argument("--threads", type=int, default=8, metavar="N", help="that read pictures")
     parser.add_argument(
         "--json", type=Path, default=Path("runs/speedrun.json"), metavar="FILE", help="the record"
@@ -108,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     print(_table(metrics, device))
     shown = {
         "recipe": {**vars(config), "root": Path(config.root).name},
-        **{name: getattr(race, name) for name in ("target", "margin", "half", "checks", "limit")},
+        **asdict(race),
     }
     made = record(
         typed(args),
@@ -134,7 +141,7 @@ def _race(args: argparse.Namespace) -> Race:
             raise UsageError(f"--{name} is {getattr(args, name)}: give 1 or more")
     if args.limit <= 0:
         raise UsageError(f"--limit is {args.limit:g}: give seconds above 0")
-    return Race(args.target, args.margin, args.half, args.checks, args.limit, args.threads)
+    return Race(**{field.name: getattr(args, field.name) for field in fields(Race)})
 
 
 def _config(args: argparse.Namespace) -> Config:

@@ -35,6 +35,7 @@ class Race:
     checks: int
     limit: float
     threads: int
+    benchmark: bool
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ class Run:
             pixels = losses.label_counts(train.labels, self.K)
             loss = running.loss_of(config, running.class_weights(config, pixels))
             batches = self._stages(train, pixels)
-        # The fastest kernels for a size are looked for at its first step.
-        with _benchmark(self.device.type == "cuda"):
+        with _benchmark(self.race.benchmark):
             if config.compile:
                 with watch.part("compile"):
                     self._compile(model, batches, loss)
