@@ -137,6 +137,19 @@ def test_what_does_not_fit_is_refused():
         pasted().stream(0, 0, 3)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_batches_equal_the_cpu():
+    data = ResidentSet.load(DATA)
+    moved = ResidentSet(data.images.cuda(), data.labels.cuda(), data.classes)
+    on_gpu = PastedBatches(ResidentBatches(moved, 4, VIEWS, seed=0), RARE.cuda(), 1.0, 0)
+    for step in range(3):
+        (a, b), (c, d) = pasted().batch(step), on_gpu.batch(step)
+        assert c.is_cuda
+        torch.testing.assert_close(c.cpu(), a, atol=1e-5, rtol=0)
+        assert torch.equal(d.cpu(), b)
+
+
 # ---- segcourse train --copy-paste
 
 WORDS = ("train", "--data", "scenes", "--height", 32, "--width", 32, "--device", "cpu")

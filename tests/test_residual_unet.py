@@ -150,6 +150,23 @@ def test_with_group_norm_an_image_does_not_depend_on_its_batch_and_training_equa
     assert not torch.allclose(batch(images)[:2], batch(images[:2]))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_on_a_gpu_it_gives_the_cpus_logits_and_trains_in_bf16(norm):
+    torch.manual_seed(0)
+    net = residual_unet(3, 8)
+    net = with_group_norm(net) if norm == "group" else net
+    image = random(2, 3, 48, 64)
+    expected = net.eval()(image)
+    net.to("cuda", memory_format=torch.channels_last)
+    torch.testing.assert_close(net(image.cuda()).cpu(), expected, atol=1e-2, rtol=1e-2)
+    with torch.autocast("cuda", torch.bfloat16):
+        logits = net.train()(image.cuda())
+    logits.float().square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
 # ---- what is refused
 
 

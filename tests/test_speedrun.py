@@ -228,6 +228,28 @@ def test_cudnn_looks_for_kernels_where_it_is_told_to_and_is_left_as_it_was():
     assert torch.backends.cudnn.benchmark == before
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_every_second_is_accounted_for(tmp_path, capsys):
+    words = ["--target", 0.99, "--checks", 2, "--device", "cuda"]
+    recipe = "--model unet-aspp-light --precision bf16 --channels-last"
+    _, _, _, made = race(capsys, tmp_path, *words, recipe=recipe)
+    metrics = made["metrics"]
+    assert metrics["steps"] == 8
+    assert sum(metrics["timeline"].values()) == pytest.approx(metrics["seconds"], abs=0.1)
+    assert made["hardware"]["gpu"] == torch.cuda.get_device_name()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_set_halved_on_a_gpu_equals_the_cpus():
+    whole = ResidentSet.load(Scenes(3, (32, 40)))
+    moved = halved(ResidentSet(whole.images.cuda(), whole.labels.cuda(), whole.classes))
+    assert moved.labels.is_cuda
+    assert torch.equal(moved.images.cpu(), halved(whole).images)
+    assert torch.equal(moved.labels.cpu(), halved(whole).labels)
+
+
 # ---- compiling
 
 
