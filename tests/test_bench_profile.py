@@ -163,6 +163,7 @@ def test_profile_of_a_model_is_printed_and_recorded(tmp_path, capsys):
         "--trace",
         tmp_path / "t" / "t.json",
     ]
+    before = torch.get_num_threads()
     code, out, _ = call(capsys, "bench", "profile", *words)
     assert code == 0
     found = json.loads((tmp_path / "p.json").read_text("utf-8"))
@@ -174,10 +175,12 @@ def test_profile_of_a_model_is_printed_and_recorded(tmp_path, capsys):
     assert shares["optimizer"] > 0
     assert shares["data and augmentation"] > 0
     assert "aspp-s-light, 2 x 3 x 32 x 40, fp32, cpu:" in out
+    assert found["hardware"]["threads"] == 1
+    assert torch.get_num_threads() == before
     assert found["command"].startswith("segcourse bench profile --model aspp-s-light --height 32")
     assert set(found["config"]) == {
         "model", "height", "width", "batch", "steps", "precision", "channels_last", "compile",
-        "seed", "device",
+        "seed", "device", "threads",
     }  # fmt: skip
     events = json.loads((tmp_path / "t" / "t.json").read_text("utf-8"))["traceEvents"]
     again = breakdown(events)
@@ -191,6 +194,7 @@ def test_profile_of_a_model_is_printed_and_recorded(tmp_path, capsys):
     [
         (("--batch", 1), "--batch is 1: give 2 or more"),
         (("--height", 8), "--height is 8: give 32 or more"),
+        (("--threads", 0), "--threads is 0: give 1 or more"),
         (("--model", "patch"), "--model patch trains on windows: profile another model"),
     ],
 )

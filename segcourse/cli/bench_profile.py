@@ -59,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--channels-last", action="store_true", help="channels-last memory order")
     parser.add_argument("--compile", action="store_true", help="compile the model first")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch on a CPU")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and images")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="keep the profiler's trace here")
@@ -70,7 +71,17 @@ def run(args: argparse.Namespace) -> int:
     for name, least in (("height", 32), ("width", 32), ("batch", 2), ("steps", 1)):
         if getattr(args, name) < least:
             raise UsageError(f"--{name} is {getattr(args, name)}: give {least} or more")
-    started = time.perf_counter()
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"--threads is {args.threads}: give 1 or more")
+    started, before = time.perf_counter(), torch.get_num_threads()
+    torch.set_num_threads(args.threads or before)
+    try:
+        return _measure(args, started)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measure(args: argparse.Namespace, started: float) -> int:
     device = choose_device(args.device)
     check_precision(args.precision, device)
     step = _step(args, device)
