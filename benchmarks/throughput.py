@@ -51,6 +51,7 @@ from segcourse.records import record, write_record
 OURS, FED, PEER = "ours", "torchvision_pipeline", "smp"
 COMPILED = "_compiled"
 SEED = 0
+LEAST_TURNS = 3
 
 # By device: what --help calls "the device's".
 DEFAULTS = {
@@ -58,13 +59,13 @@ DEFAULTS = {
         "models": ["unet-light", "deeplab-v3-light"],
         "height": 120,
         "width": 160,
-        "images": 32,
+        "images": 24,
         "repeats": 3,
         "precision": "fp32",
         "compile": False,
     },
     "cuda": {
-        "models": ["unet", "deeplab-v3-resnet50", "unet-light", "deeplab-v3-light"],
+        "models": ["unet", "deeplab-v3-resnet50", "unet-light"],
         "height": 360,
         "width": 480,
         "images": 367,
@@ -211,7 +212,7 @@ def spread(values: list[float]) -> dict:
 
 
 def network(bench: Bench, name: str, until: float) -> dict:
-    """Measure every way of one network, until the clock shows `until`, but one turn at least."""
+    """Measure every way of one network, until the clock shows `until`, but a few turns at least."""
     K, size = len(bench.resident.classes), bench.size
     makers: dict[str, Callable[[], nn.Module]] = dict.fromkeys(
         (OURS, FED), lambda: build(name, K, SEED)
@@ -220,7 +221,7 @@ def network(bench: Bench, name: str, until: float) -> dict:
     family = next((f for f in ("unet", "deeplab-v3") if name.startswith(f)), name)
     try:
         called, makers[PEER] = nearest(family, K, size, counted["multiply_adds_forward"])
-        versions = {p: metadata.version(p) for p in ("segmentation-models-pytorch", "timm")}
+        versions = {p: version(p) for p in ("segmentation-models-pytorch", "timm")}
         peer = {"name": called, **costs(makers[PEER](), size), "versions": versions}
     except LookupError as error:
         peer = {"missing": str(error)}
@@ -242,7 +243,7 @@ def network(bench: Bench, name: str, until: float) -> dict:
     longest = 0.0
     for turn in range(bench.args.repeats + 1):
         started = time.perf_counter()
-        if turn > 1 and started + longest > until:
+        if turn > LEAST_TURNS and started + longest > until:
             break
         for key, way in ways.items():
             if key not in failed:  # the first turn starts workers and fills caches
@@ -257,6 +258,14 @@ def network(bench: Bench, name: str, until: float) -> dict:
             found[kind][key] = numbers | ({"error": failed[key]} if key in failed else {})
     found["ratios"] = ratios(ways, counted, peer)
     return found
+
+
+def version(package: str) -> str | None:
+    """Of an installed package; None where it was put on the path without its metadata."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def costs(model: nn.Module, size: tuple[int, int]) -> dict:
@@ -413,7 +422,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="fp32, or bf16 autocast")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="compiled too")
     parser.add_argument("--threads", type=int, help="threads of torch on a CPU")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="fewer turns, if needed")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="leave out what they are too few for"
+    )
     parser.add_argument("--data-pack", help="of `segcourse data pack`; without it, scenes")
     parser.add_argument("--out", type=Path, help="write the record here")
     args = parser.parse_args()

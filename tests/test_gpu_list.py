@@ -70,7 +70,7 @@ def test_first_runs_go_before_the_measurements_and_none_is_made_twice(tmp_path):
 def test_measurement_waits_for_a_call_that_has_the_minutes(tmp_path):
     python = Python(tmp_path, took=2.0)
     assert go(python, minutes=10) == 0
-    # 10 minutes, two a call: 6 are left for what needs 3 and no more for what needs 6.
+    # 10 minutes, two a call: 6 are left for what needs 3, and then too few for what needs 8.
     assert python.calls == ["crf", "suite a b", "seed-0", *ONCE[2:], "suite all"]
     assert python.minutes == [8, 0.01]
     python.calls.clear()
@@ -140,7 +140,7 @@ def test_dry_run_lists_what_is_measured(tmp_path, capsys):
     assert python.calls == ["suite all"]
     out = capsys.readouterr().out
     assert "Measured once beside the runs:\n  crf                          done\n" in out
-    assert "  throughput                   open, 6 min at most\n" in out
+    assert "  throughput                   open, 8 min at most\n" in out
     go(python, "--dry-run", has_gpu=False)
     assert "on a GPU alone:" in capsys.readouterr().out
 

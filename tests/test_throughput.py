@@ -131,7 +131,6 @@ def stub(networks, monkeypatch):
 
     library = SimpleNamespace(Unet=unet, DeepLabV3=deeplab)
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", library)
-    monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: object())
 
 
 def test_nearest_network_is_the_one_nearest_in_multiply_adds(networks, stub):
@@ -156,7 +155,7 @@ def test_network_that_needs_multiples_of_32_is_padded_and_cropped(networks, stub
 def test_absent_library_and_absent_family_are_told(networks, stub, monkeypatch):
     with pytest.raises(LookupError, match="has no network of the family aspp-s-light"):
         networks.nearest("aspp-s-light", 2, (32, 32), 1000)
-    monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(LookupError, match="pip install segmentation-models-pytorch"):
         networks.nearest("unet", 2, (32, 32), 1000)
 
@@ -217,8 +216,7 @@ def measure(script, monkeypatch, tmp_path):
     monkeypatch.setattr(throughput, "others_busy", lambda: 0.0)
     monkeypatch.setattr(throughput, "matrix_rate", lambda *_: 1e9)
     monkeypatch.setattr(throughput, "copy_bandwidth", lambda *_: 1e9)
-    absent = lambda name: None  # noqa: E731
-    monkeypatch.setattr(script("peers.smp_networks").importlib.util, "find_spec", absent)
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # put back after the test
 
     def run(*words):

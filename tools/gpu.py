@@ -59,8 +59,8 @@ def measurements(out: Path, camvid: str | None) -> list[Measurement]:
         record = out / "speedrun" / "seed-0.json"
         words = (*bench, "speedrun", *pack, "--limit", "120", "--json", str(record))
         found.append(Measurement("speedrun", record, 3, words))
-    throughput = ("benchmarks/throughput.py", "--minutes", "4", *pack)
-    found.append(of("throughput", 6, *throughput, to="--out"))
+    throughput = ("benchmarks/throughput.py", "--minutes", "6", *pack)
+    found.append(of("throughput", 8, *throughput, to="--out"))
     for model in ("unet", "deeplab-v3-resnet50"):
         words = ("profile", "--model", model, "--precision", "bf16", "--channels-last")
         found.append(of(f"profile-{model}", 1, *bench, *words))

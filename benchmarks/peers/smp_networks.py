@@ -6,7 +6,7 @@ Only networks of the same family compare: smp.Unet with a U-Net, smp.DeepLabV3 w
 the encoders and widths below the one counts whose multiply-adds are nearest. Weights are random.
 """
 
-import importlib.util
+import importlib
 import math
 from collections.abc import Callable, Iterator
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-MISSING = "segmentation_models.pytorch is not installed: pip install segmentation-models-pytorch"
+MISSING = "segmentation_models.pytorch is not there: pip install segmentation-models-pytorch"
 
 UNET_ENCODERS = ("resnet18", "resnet34", "vgg13_bn", "vgg16_bn", "vgg19_bn")
 DEEPLAB_ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -80,10 +80,12 @@ def nearest(
         Its name, and what builds it; a network that refuses the size is `Padded`.
 
     Raises:
-        LookupError: smp is not installed, or has nothing of this family; the text says which.
+        LookupError: smp cannot be imported, or has nothing of this family; the text says which.
     """
-    if importlib.util.find_spec("segmentation_models_pytorch") is None:
-        raise LookupError(MISSING)
+    try:
+        importlib.import_module("segmentation_models_pytorch")
+    except ImportError as error:
+        raise LookupError(f"{MISSING} ({error})") from error
     best = None
     for name, build in candidates(family, num_classes):
         with torch.device("meta"):
