@@ -93,6 +93,7 @@ def _measure(args: argparse.Namespace, started: float) -> int:
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     with profile(activities=activities) as profiler:
+        step(0)  # a GPU's tracing starts with the first work that it is given
         wait(device)
         with record_function(STEPS):
             for number in range(args.steps):
