@@ -74,6 +74,53 @@ RUNAWAYS = {
     "leaves_a_daemon": "import subprocess; subprocess.Popen(['sleep', '98765'], "
     "start_new_session=True)\n    raise ValueError",
 }
+
+# ---- code that goes for the process that forked it, or for the submission that comes next
+
+DETACH = (
+    "import os, time\n    if os.fork() == 0:\n"
+    "        os.setsid()\n        if os.fork(): os._exit(0)\n"
+)
+RUNAWAYS |= {
+    "kills_its_group": "import os, signal; os.kill(0, signal.SIGKILL)",
+    "kills_every_number": "import os, signal\n    for pid in range(1, 40_000):\n"
+    "        try: os.kill(pid, signal.SIGKILL)\n        except OSError: pass",
+    "stops_the_first_process": "import os, signal, time\n"
+    "    for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):\n"
+    "        os.kill(1, number)\n    time.sleep(1)",
+    "detaches_and_waits_for_the_next": DETACH + "        while True:\n"
+    "            for fd in range(200):\n                try: os.write(fd, b'98765' * 99)\n"
+    "                except OSError: pass\n            time.sleep(.01)",
+    "detaches_and_listens": "import socket\n    " + DETACH + "        sockets = []\n"
+    "        for family, at in ((1, '\\0next'), (1, '/tmp/next'), (2, ('', 9999))):\n"
+    "            sockets.append(socket.socket(family)); sockets[-1].bind(at)\n"
+    "            sockets[-1].listen()\n        os.execvp('sleep', ['sleep', '98765'])",
+    "detaches_and_computes": DETACH + "        while True: pass\n    time.sleep(10**6)",
+    "traces_every_process": "import ctypes\n    libc = ctypes.CDLL(None)\n"
+    "    for pid in range(1, 40_000): libc.ptrace(16, pid, None, None)",
+    "writes_to_every_memory": "import os\n    for pid in range(1, 40_000):\n"
+    "        try: os.pwrite(os.open(f'/proc/{pid}/mem', os.O_RDWR), bytes(9), 0x400000)\n"
+    "        except OSError: pass",
+    "takes_files_of_others": "import ctypes, os\n    libc = ctypes.CDLL(None)\n"
+    "    for pid in range(1, 99):\n        try: handle = os.pidfd_open(pid)\n"
+    "        except OSError: continue\n"
+    "        for fd in range(3, 30): os.write(libc.syscall(438, handle, fd, 0), b'x' * 99)",
+    "changes_every_limit": "import resource\n    for pid in range(1, 99):\n"
+    "        for kind in range(16):\n            for most in ((-1, -1), (0, 0)):\n"
+    "                try: resource.prlimit(pid, kind, most)\n"
+    "                except (OSError, ValueError): pass",
+    "makes_namespaces": "import ctypes\n    libc = ctypes.CDLL(None)\n"
+    "    if libc.unshare(0x10000000) == 0: return len(places)",
+    "takes_file_systems_off": "import ctypes\n    libc = ctypes.CDLL(None)\n"
+    "    if libc.umount2(b'/tmp', 2) == 0 or libc.umount2(b'/proc', 2) == 0: return len(places)",
+    "fills_every_folder": "import os\n    for folder, _, _ in os.walk('/'):\n"
+    "        try:\n            for i in range(10**6): open(f'{folder}/{i}', 'w').write('x')\n"
+    "        except OSError: pass",
+    "poisons_the_next_imports": "import os\n    for folder, _, _ in os.walk('/'):\n"
+    "        for name in ('student', 'wire', 'worker', 'torch', 'sitecustomize'):\n"
+    "            try: open(f'{folder}/{name}.py', 'w').write('raise SystemExit')\n"
+    "            except OSError: pass\n    raise ValueError",
+}
 for _name, _body in RUNAWAYS.items():
 
     def _make(folder, good, blank, body=_body):

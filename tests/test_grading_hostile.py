@@ -70,7 +70,7 @@ def processes():
             words = path.read_bytes()
         except OSError:
             continue
-        if b"/grader/worker.py" in words or b"98765" in words:
+        if b"/grader/" in words or b"98765" in words:
             found.add(path.parent.name)
     return found
 

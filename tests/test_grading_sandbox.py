@@ -13,18 +13,30 @@ import numpy as np
 import pytest
 import torch
 
-from segcourse.grading import sandbox, walls, wire
+from segcourse.grading import forks, sandbox, walls, wire
 from segcourse.grading.marking import StudentError
+from segcourse.grading.processes import family
 
 REASON = walls.why_not()
 needs_walls = pytest.mark.skipif(bool(REASON), reason=REASON or "there is a sandbox")
-QUICK = sandbox.Limits(cell_seconds=4, answer_seconds=4, memory_mib=1024, output_kib=512)
+QUICK = sandbox.Limits(cell_seconds=3, answer_seconds=3, memory_mib=1024, output_kib=512)
+
+
+@pytest.fixture(scope="module", params=["forked", "own"])
+def server(request):
+    """What forks workers, or nothing: then each is a sandbox of its own."""
+    if request.param == "own":
+        yield None
+        return
+    with forks.ForkServer() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def session():
+def session(server):
     """One worker for all tests that do not kill it."""
-    with sandbox.Session(sandbox.Limits(cell_seconds=30, answer_seconds=60)) as made:
+    limits = sandbox.Limits(cell_seconds=30, answer_seconds=60)
+    with sandbox.Session(limits, server=server) as made:
         yield made
 
 
@@ -200,7 +212,7 @@ def test_nothing_of_this_machine_is_seen_inside(session):
 
 @needs_walls
 def test_the_worker_is_not_root_even_where_the_grader_is(session):
-    pids = sandbox.family(session.worker.process.pid)
+    pids = family(session.worker.process.pid)
     users = {Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[0] for pid in pids}
     if os.geteuid() == 0:
         assert len(users - {"0"}) == 1
@@ -212,14 +224,14 @@ def test_the_worker_is_not_root_even_where_the_grader_is(session):
 
 
 @needs_walls
-def test_dead_workers_come_back_with_the_definitions_and_leave_nothing_behind():
-    with sandbox.Session(QUICK) as session:
+def test_dead_workers_come_back_with_the_definitions_and_leave_nothing_behind(server):
+    with sandbox.Session(QUICK, server=server) as session:
         session.run("import os\ndef good(x): return x + 1\ndef bad(x):\n    while True: pass")
         assert "the process ended" in session.run("SEEN = 1\nos._exit(0)")[1]
         assert session.call("good", (1,), {}) == 2
         first = session.worker.process.pid
         session.start_tests("bad")
-        with pytest.raises(StudentError, match="no answer within 4 s: an endless loop"):
+        with pytest.raises(StudentError, match="no answer within 3 s: an endless loop"):
             session.call("bad", (1,), {})
         with pytest.raises(StudentError, match="no time left for the tests of bad"):
             session.call("bad", (1,), {})
@@ -232,21 +244,21 @@ def test_dead_workers_come_back_with_the_definitions_and_leave_nothing_behind():
 
 
 @needs_walls
-def test_code_that_takes_too_much_is_ended_and_leaves_nothing_behind():
+def test_code_that_takes_too_much_is_ended_and_leaves_nothing_behind(server):
     greedy = {
         "while True: print('x' * 1000)": "more than 512 KiB of output",
         "import torch; x = [torch.ones(1 << 24) for _ in range(100)]": "memory|Memory|alloc",
         "import os\nwhile True: os.fork()": "BlockingIOError|memory|no answer|ended",
     }
     seen = set()
-    with sandbox.Session(QUICK) as session:
+    with sandbox.Session(QUICK, server=server) as session:
         for code, told in greedy.items():
             assert re.search(told, session.run(code)[1]), code
             if session.worker.alive:
-                seen |= set(sandbox.family(session.worker.process.pid))
+                seen |= set(family(session.worker.process.pid))
         session.run("def f(): return 1")
         assert session.call("f", (), {}) == 1
-        seen |= set(sandbox.family(session.worker.process.pid))
+        seen |= set(family(session.worker.process.pid))
     assert not any(Path(f"/proc/{pid}").exists() for pid in seen)
 
 
@@ -270,9 +282,9 @@ def test_a_bubblewrap_that_fails_is_told_with_its_words(monkeypatch):
 
 
 @needs_walls
-def test_code_that_ends_every_process_is_given_up(monkeypatch):
+def test_code_that_ends_every_process_is_given_up(monkeypatch, server):
     monkeypatch.setattr(sandbox, "MOST_RESTARTS", 1)
-    with sandbox.Session(QUICK) as session:
+    with sandbox.Session(QUICK, server=server) as session:
         for _ in range(3):
             _, error = session.run("import os; os._exit(1)")
         assert error == "the process ended too often"

@@ -74,7 +74,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--scheduler", metavar="ADDRESS", help="a Dask cluster, in place of shards"
     )
     command.add_argument(
-        "--seconds", type=float, default=20, help="for a cell, and for the tests of an answer"
+        "--seconds",
+        type=float,
+        default=20,
+        help="of CPU time, for a cell and for the tests of an answer",
     )
     command.add_argument("--memory", type=int, default=2048, metavar="MIB", help="of a submission")
     command.add_argument(
@@ -225,6 +228,7 @@ def run_run(args: argparse.Namespace) -> int:
 def run_mutants(args: argparse.Namespace) -> int:
     """Print a table of mutants; `NOT_KILLED` when one passes and is not listed."""
     from segcourse.grading import walls
+    from segcourse.grading.forks import ForkServer
     from segcourse.grading.mutants import equivalents, survivors
     from segcourse.grading.sandbox import Limits, Session
 
@@ -234,8 +238,8 @@ def run_mutants(args: argparse.Namespace) -> int:
     print("| assignment | mutants | killed | equivalent | not killed |\n|---|---|---|---|---|")
     told = []
     for assignment in assignments(args):
-        with Session(limits, walled) as session:
-            count, found = survivors(assignment, session, args.seconds)
+        with ForkServer() as server, Session(limits, walled, server) as session:
+            count, found = survivors(assignment, session, limits.longest)
         names = [f"{assignment.stem}: {mutant.name}" for mutant in found]
         left = [name for name in names if name not in listed]
         missed += len(left)

@@ -1,23 +1,17 @@
 """The trusted side of the wall: start a worker, ask it under limits, restart it when it dies."""
 
 import contextlib
-import json
+import math
 import os
 import select
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from segcourse.grading import student, walls, wire
+from segcourse.grading import processes, student, walls, wire
+from segcourse.grading.forks import ENDED_WITHIN, STARTED_WITHIN, Fork, ForkServer, NoForks, Own
 from segcourse.grading.marking import StudentError, not_plain
 
-STARTED_WITHIN = 180
-"""Seconds that a worker may take to import torch on a busy machine."""
 MOST_RESTARTS = 20
 
 
@@ -26,8 +20,10 @@ class Limits:
     """What one submission may use.
 
     Args:
-        cell_seconds: for running one cell.
-        answer_seconds: for all calls that the tests of one answer make.
+        cell_seconds: of CPU time, for running one cell.
+        answer_seconds: of CPU time, for all calls that the tests of one answer make.
+        patience: seconds by the clock for each of these, so that what sleeps ends, too; on a
+            machine that is so busy no honest answer runs out of time.
         memory_mib: of all its processes together.
         processes: and threads.
         output_kib: printed in all; what is more ends the worker.
@@ -35,41 +31,58 @@ class Limits:
 
     cell_seconds: float = 20
     answer_seconds: float = 20
+    patience: float = 4
     memory_mib: int = 2048
     processes: int = 64
     output_kib: int = 16 * 1024
 
-    def of_process(self, walled: bool) -> dict[str, int]:
-        """Limits that the system holds for each process; names as in `resource`."""
+    @property
+    def longest(self) -> float:
+        """Seconds by the clock after which the tests of an answer have ended."""
+        return self.patience * self.answer_seconds + 10
+
+    def of_process(self, shared: bool) -> dict[str, int]:
+        """Limits that the system holds for each process; names as in `resource`.
+
+        Args:
+            shared: whether the system counts its processes with all others of this user.
+        """
         limits = {"CORE": 0, "NOFILE": 128, "CPU": 900}
         limits |= {"FSIZE": walls.TEMPORARY, "DATA": 2 * self.memory_mib << 20}
-        # Without a user namespace the system counts all processes of this user.
-        limits["NPROC"] = self.processes + (0 if walled else _threads_of_user())
+        limits["NPROC"] = self.processes + (processes.threads_of_user() if shared else 0)
         return limits
 
 
-class Worker:
-    """One process behind the wall (or none: `walled` False)."""
+@dataclass
+class Time:
+    """What is left: of CPU time, and by the clock; seconds."""
 
-    def __init__(self, limits: Limits, walled: bool):
-        self.limits, self.walled, self.output, self.printed = limits, walled, bytearray(), 0
-        self.sock, theirs = socket.socketpair()
-        place = walls.INSIDE if walled else str(walls.HERE)
-        command = [*walls.walls()] if walled else []
-        command += [sys.executable, "-I", f"{place}/worker.py", str(theirs.fileno())]
-        command.append(json.dumps(limits.of_process(walled)))
-        self.process = subprocess.Popen(
-            command,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        theirs.close()
-        self.pipe = self.process.stdout.fileno()
+    cpu: float
+    clock: float
+
+
+class OutOfTime(Exception):
+    """The CPU time is used up."""
+
+
+class Worker:
+    """A process that runs a student's code, behind the wall or not.
+
+    Args:
+        limits: of this submission.
+        walled: False runs it with the rights of this process.
+        server: has torch imported and forks it, where there is a wall and the system allows it.
+    """
+
+    def __init__(self, limits: Limits, walled: bool, server: ForkServer | None = None):
+        self.limits, self.output, self.printed = limits, bytearray(), 0
+        self.pipe, output = os.pipe()
+        try:
+            self.sock, self.process = self._start(output, walled, server)
+        finally:
+            os.close(output)
         os.set_blocking(self.pipe, False)
-        self.looked = 0.0
+        self.looked, self.most_cpu = 0.0, math.inf
         try:
             wire.receive(self.sock, time.monotonic() + STARTED_WITHIN, self.wait)
         except (OSError, EOFError, ValueError) as error:
@@ -77,18 +90,39 @@ class Worker:
             self.kill()
             raise RuntimeError(f"a worker did not start: {error} {said}") from error
 
-    def ask(self, message: dict, blobs: list[bytes], seconds: float) -> tuple[dict, list[bytes]]:
+    def _start(
+        self, output: int, walled: bool, server: ForkServer | None
+    ) -> tuple[socket.socket, Fork | Own]:
+        if walled and server:
+            with contextlib.suppress(NoForks):
+                return server.fork(output, self.limits.of_process(shared=False))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            return ours, Own(theirs, output, self.limits.of_process(shared=not walled), walled)
+
+    def ask(self, message: dict, blobs: list[bytes], left: Time) -> tuple[dict, list[bytes]]:
         """Send a message and return the answer.
+
+        Args:
+            message: what to do.
+            blobs: bytes of its tensors.
+            left: time that it may take; less afterwards.
 
         Raises:
             StudentError: too slow, too much, or gone. The worker is dead then.
         """
-        deadline = time.monotonic() + seconds
+        start, given = time.monotonic(), self.cpu()
+        self.most_cpu = given + left.cpu
         try:
-            wire.send(self.sock, message, blobs, deadline)
-            return wire.receive(self.sock, deadline, self.wait)
+            wire.send(self.sock, message, blobs, start + left.clock)
+            answer = wire.receive(self.sock, start + left.clock, self.wait)
+            left.cpu -= max(0.0, self.cpu() - given)
+            left.clock -= time.monotonic() - start
+            return answer
+        except OutOfTime:
+            told = f"no answer within {left.cpu:.3g} s: an endless loop?"
         except TimeoutError:
-            told = f"no answer within {seconds:.3g} s: an endless loop?"
+            told = f"no answer within {left.clock:.3g} s by the clock: does it wait for something?"
         except StudentError as error:
             told = str(error)
         except (OSError, EOFError):
@@ -96,7 +130,14 @@ class Worker:
         except (ValueError, RecursionError, MemoryError, KeyError, TypeError):
             told = "the process gave an answer that can't be read"
         self.kill()
+        # Its CPU time went with it.
+        left.cpu -= time.monotonic() - start
+        left.clock -= time.monotonic() - start
         raise StudentError(told)
+
+    def cpu(self) -> float:
+        """Seconds of CPU time that it has used up to now."""
+        return processes.cpu_seconds(self.process.processes())
 
     def wait(self, deadline: float) -> None:
         """Wait until there is something to read; meanwhile take the output and watch the limits."""
@@ -110,11 +151,17 @@ class Worker:
                 self.take_output()
             if time.monotonic() - self.looked > 0.1:
                 self.looked = time.monotonic()
-                used = memory_mib(self.process.pid)
-                if used > self.limits.memory_mib:
-                    raise StudentError(f"more than {self.limits.memory_mib} MiB of memory")
+                self.look()
             if self.sock in ready:
                 return
+
+    def look(self) -> None:
+        """Raise where it has used too much memory or CPU time."""
+        pids = self.process.processes()
+        if processes.memory_mib(pids) > self.limits.memory_mib:
+            raise StudentError(f"more than {self.limits.memory_mib} MiB of memory")
+        if processes.cpu_seconds(pids) > self.most_cpu:
+            raise OutOfTime
 
     def take_output(self) -> None:
         """Read what was printed; more than the limit is an error."""
@@ -124,7 +171,7 @@ class Worker:
             except BlockingIOError:
                 return
             if not piece:
-                self.pipe = -1
+                self._close_pipe()
                 return
             self.printed += len(piece)
             if len(self.output) < 1 << 16:
@@ -150,27 +197,18 @@ class Worker:
     def kill(self) -> None:
         """End it and everything that it has started."""
         self.sock.close()
-        # The first process of the sandbox takes all others with it, and bwrap, which waits for
-        # it, leaves no zombie; where there is no sandbox, the children are killed with the group.
-        for child in self.children():
-            with contextlib.suppress(OSError):
-                os.kill(child, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2 if self.walled else 0.1)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.end()
         self._end_of_pipe()
-        self.process.stdout.close()
-        self.pipe = -1
+        self._close_pipe()
 
-    def children(self) -> Sequence[int]:
-        """Processes that it has started itself."""
-        return [pid for pid in family(self.process.pid, depth=1) if pid != self.process.pid]
+    def _close_pipe(self) -> None:
+        if self.pipe >= 0:
+            os.close(self.pipe)
+        self.pipe = -1
 
     def _end_of_pipe(self) -> None:
         """Every process of the sandbox holds the pipe: its end is theirs."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + ENDED_WITHIN
         while self.pipe >= 0 and time.monotonic() < end:
             select.select([self.pipe], [], [], 0.5)
             try:
@@ -186,13 +224,14 @@ class Session:
     Args:
         limits: of this submission.
         walled: False runs the code with the rights of this process.
+        server: forks the workers; else each starts a Python of its own.
     """
 
-    def __init__(self, limits: Limits, walled: bool = True):
-        self.limits, self.walled = limits, walled
+    def __init__(self, limits: Limits, walled: bool = True, server: ForkServer | None = None):
+        self.limits, self.walled, self.server = limits, walled, server
         self.worker: Worker | None = None
         self.cells: list[str] = []
-        self.left: dict[str, float] = {}
+        self.left: dict[str, Time] = {}
         self.answer, self.restarts = "", -1
         self.incidents: list[str] = []
 
@@ -202,12 +241,14 @@ class Session:
     def __exit__(self, *_) -> None:
         if self.worker and self.worker.alive:
             self.worker.kill()
+        if self.server:
+            self.server.check()
 
     def run(self, source: str) -> tuple[str, str]:
         """Run a cell: what it printed, and its error in words."""
         try:
             self._ready()
-            said, _ = self.worker.ask({"do": "run", "source": source}, [], self.limits.cell_seconds)
+            said, _ = self.worker.ask({"do": "run", "source": source}, [], self._cell_time())
         except StudentError as error:
             # What made it die is not run again; its functions are wanted.
             self.cells.append(student.definitions(source))
@@ -220,7 +261,6 @@ class Session:
     def start_tests(self, answer: str) -> None:
         """Calls that follow are on this answer's time."""
         self.answer = answer
-        self.left.setdefault(answer, self.limits.answer_seconds)
 
     def call(self, name: str, args: tuple, kwargs: dict):
         """Call a function by name, by value."""
@@ -233,19 +273,20 @@ class Session:
         """A value by name."""
         return self._ask({"do": "value", "name": name}, [], name)
 
+    def _cell_time(self) -> Time:
+        return Time(self.limits.cell_seconds, self.limits.patience * self.limits.cell_seconds)
+
     def _ask(self, message: dict, blobs: list[bytes], name: str):
-        left = self.left.get(self.answer, self.limits.answer_seconds)
-        if left <= 0:
+        most = self.limits.answer_seconds
+        left = self.left.setdefault(self.answer, Time(most, self.limits.patience * most))
+        if left.cpu <= 0 or left.clock <= 0:
             raise StudentError(f"no time left for the tests of {self.answer}")
         self._ready()
-        start = time.monotonic()
         try:
             said, values = self.worker.ask(message, blobs, left)
         except StudentError as error:
             self.incidents.append(str(error))
             raise
-        finally:
-            self.left[self.answer] = left - (time.monotonic() - start)
         self.worker.printed_since()
         if isinstance(said.get("opaque"), str):
             raise StudentError(not_plain(name, said["opaque"]))
@@ -262,59 +303,11 @@ class Session:
             self.restarts += 1
             if self.restarts > MOST_RESTARTS:
                 raise StudentError("the process ended too often")
-            self.worker = Worker(self.limits, self.walled)
+            self.worker = Worker(self.limits, self.walled, self.server)
             for place, source in enumerate(self.cells):
                 try:
-                    message = {"do": "run", "source": source}
-                    self.worker.ask(message, [], self.limits.cell_seconds)
+                    self.worker.ask({"do": "run", "source": source}, [], self._cell_time())
                 except StudentError:
                     self.cells[place] = student.definitions(source)
                     break
             self.worker.printed_since()
-
-
-def memory_mib(pid: int) -> float:
-    """Memory of a process and of all that descend from it, MiB."""
-    return sum(_resident_mib(each) for each in family(pid))
-
-
-def family(pid: int, depth: int = 100) -> Sequence[int]:
-    """A process and its descendants, so many generations deep."""
-    found, todo = [], [(pid, 0)]
-    while todo:
-        each, generation = todo.pop()
-        found.append(each)
-        if generation == depth:
-            continue
-        try:
-            tasks = list(Path(f"/proc/{each}/task").iterdir())
-        except OSError:
-            continue
-        for task in tasks:
-            try:
-                children = (task / "children").read_text().split()
-                todo += [(int(child), generation + 1) for child in children]
-            except OSError:
-                continue
-    return found
-
-
-def _resident_mib(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    kib = [int(fields[name].split()[0]) for name in ("RssAnon", "RssShmem") if name in fields]
-    return sum(kib) / 1024
-
-
-def _threads_of_user() -> int:
-    count, user = 0, os.geteuid()
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if path.stat().st_uid == user:
-                count += len(list((path / "task").iterdir()))
-        except OSError:
-            continue
-    return count

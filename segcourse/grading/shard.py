@@ -35,8 +35,12 @@ class Task:
     walled: bool = True
 
 
-def grade(task: dict) -> dict:
+def grade(task: dict, server=None) -> dict:
     """Mark one submission.
+
+    Args:
+        task: the fields of a `Task`.
+        server: a `forks.ForkServer`, for many submissions one after the other.
 
     Returns:
         A record: student, marks (as `marking.Mark`), printed (by cell, text and error), incidents
@@ -47,8 +51,8 @@ def grade(task: dict) -> dict:
 
     start = time.perf_counter()
     limits = Limits(**task["limits"])
-    with Session(limits, task["walled"]) as session:
-        marks, printed = mark(task["notebook"], session, task["hidden"], limits.answer_seconds + 10)
+    with Session(limits, task["walled"], server) as session:
+        marks, printed = mark(task["notebook"], session, task["hidden"], limits.longest)
     return {
         "student": task["student"],
         "assignment": task["notebook"]["metadata"]["segcourse"]["assignment"],
@@ -64,9 +68,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What a test prints to the real output must not be taken for a record.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    for line in sys.stdin:
-        answers.write(json.dumps(grade(json.loads(line))) + "\n")
-        answers.flush()
+    from segcourse.grading.forks import ForkServer
+
+    with ForkServer() as server:
+        for line in sys.stdin:
+            answers.write(json.dumps(grade(json.loads(line), server)) + "\n")
+            answers.flush()
 
 
 class ShardDied(RuntimeError):
@@ -103,7 +110,7 @@ class Shard:
         from segcourse.grading.sandbox import Limits
 
         limits = Limits(**task.limits)
-        each = limits.cell_seconds + limits.answer_seconds + 20
+        each = limits.patience * limits.cell_seconds + limits.longest + 10
         return START + 2 * each * len(task.notebook["cells"])
 
     def _line(self, deadline: float) -> bytes:

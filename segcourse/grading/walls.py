@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 INSIDE = "/grader"
-FILES = ("worker.py", "wire.py", "student.py")
+FILES = ("fork_server.py", "worker.py", "wire.py", "student.py")
 TEMPORARY, SHARED = 64 << 20, 16 << 20
 NOBODY = "65534"
 OVERRIDE = "--without-sandbox"
@@ -59,15 +59,24 @@ def require() -> None:
 
 
 @functools.cache
-def walls() -> tuple[str, ...]:
-    """The words before a worker's command."""
+def walls(forks: bool = False) -> tuple[str, ...]:
+    """The words before a command that is to run behind the wall.
+
+    Args:
+        forks: leave it the right to make namespaces: for `fork_server`, which builds a wall around
+            each worker that it forks.
+    """
     root = os.geteuid() == 0
     words = ["bwrap", "--die-with-parent", "--new-session", "--clearenv"]
-    words += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    words += ["--unshare-net", "--unshare-ipc", "--unshare-uts"]
     words += ["--unshare-cgroup-try", "--hostname", "grader"]
-    if not root:
-        words += ["--unshare-user", "--disable-userns", "--uid", NOBODY, "--gid", NOBODY]
-    words += ["--proc", "/proc", "--dev", "/dev"]
+    own = ["--unshare-user", *(() if forks else ("--disable-userns",))]
+    own += ["--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL"]
+    processes = ["--unshare-pid", "--proc", "/proc"]
+    # What root mounts at /proc is partly covered, and forks could not mount theirs: the inner wall
+    # of root's forks mounts it.
+    words += ["--bind", "/proc", "/proc"] if root and forks else processes
+    words += ["--dev", "/dev"]
     words += ["--perms", "1777", "--size", str(SHARED), "--tmpfs", "/dev/shm"]
     # Before the system: this Python may itself be somewhere under /tmp.
     words += ["--perms", "1777", "--size", str(TEMPORARY), "--tmpfs", "/tmp"]
@@ -75,11 +84,10 @@ def walls() -> tuple[str, ...]:
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     for name, value in _environment().items():
         words += ["--setenv", name, value]
-    if root:
-        words += _unprivileged()
-    else:
-        words += ["--cap-drop", "ALL", "--"]
-    return tuple(words)
+    if not root:
+        return (*words, *own, "--")
+    words += [*_unprivileged(), "bwrap", "--die-with-parent", *own, "--dev-bind", "/", "/"]
+    return (*words, *(processes if forks else ()), "--chdir", "/tmp", "--")
 
 
 def _unprivileged() -> list[str]:
@@ -89,10 +97,19 @@ def _unprivileged() -> list[str]:
     for name in ("SETUID", "SETGID", "SETPCAP"):
         words += ["--cap-add", f"CAP_{name}"]
     words += ["--", "setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
-    words += ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
-    words += ["bwrap", "--unshare-user", "--disable-userns", "--die-with-parent"]
-    words += ["--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL"]
-    return [*words, "--dev-bind", "/", "/", "--chdir", "/tmp", "--"]
+    return [*words, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def own_folders() -> dict[str, dict]:
+    """Folders of which each fork gets an empty one: `size` in bytes, and what stays in it."""
+    sizes = {"/tmp": TEMPORARY, "/dev/shm": SHARED}
+    return {
+        folder: {
+            "size": size,
+            "kept": [str(p) for p in python_folders() if p.is_relative_to(folder)],
+        }
+        for folder, size in sizes.items()
+    }
 
 
 def _system() -> list[str]:

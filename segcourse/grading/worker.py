@@ -1,7 +1,8 @@
 """The untrusted side: runs a student's cells and answers calls, inside the sandbox.
 
-Started as a program by `sandbox`: `python -I worker.py FD LIMITS`. It trusts nothing to itself:
-whatever the student's code does to this process, the other side only reads plain values from it.
+Forked by `fork_server`, or started as a program: `python -I worker.py FD LIMITS`. It trusts
+nothing to itself: whatever the student's code does to this process, the other side only reads
+plain values from it.
 """
 
 import contextlib
@@ -23,15 +24,28 @@ def limit(limits: dict[str, int]) -> None:
 
 
 def main() -> None:
-    """Serve until the other end closes."""
+    """Serve as a process of its own, started by `sandbox`."""
     sock = socket.socket(fileno=int(sys.argv[1]))
-    limit(json.loads(sys.argv[2]))
+    limits = json.loads(sys.argv[2])
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, here)
     import student
     import wire
 
     sys.path.remove(here)
+    serve(sock, limits, student, wire)
+
+
+def serve(sock: socket.socket, limits: dict[str, int], student, wire) -> None:
+    """Run cells and answer calls until the other end closes.
+
+    Args:
+        sock: the connection.
+        limits: as `limit` takes them.
+        student: the module of this name.
+        wire: the module of this name.
+    """
+    limit(limits)
     home = os.environ.get("HOME", "/tmp")
     os.makedirs(home, exist_ok=True)
     os.chdir(home)
