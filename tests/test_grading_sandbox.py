@@ -19,7 +19,9 @@ from segcourse.grading.processes import family
 
 REASON = walls.why_not()
 needs_walls = pytest.mark.skipif(bool(REASON), reason=REASON or "there is a sandbox")
-QUICK = sandbox.Limits(cell_seconds=3, answer_seconds=3, memory_mib=1024, output_kib=512)
+QUICK = sandbox.Limits(
+    cell_seconds=3, answer_seconds=3, patience=20, memory_mib=1024, output_kib=512
+)
 
 
 @pytest.fixture(scope="module", params=["forked", "own"])

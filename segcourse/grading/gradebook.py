@@ -113,13 +113,12 @@ class Gradebook:
 
     def save(self, stem: str, records: Iterable[Mapping]) -> None:
         """Write records into the gradebook, and the marked notebooks into autograded/."""
-        from nbgrader.api import Gradebook as Api
         from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 
         config = self._config()
         source = self.course.read("source", stem)
         hidden = notebook.hidden_sources(source)
-        with _quiet():
+        with _quiet(), _opened_once(self.url) as book:
             steps = [SaveAutoGrades(config=config), AssignLatePenalties(config=config)]
             for record in records:
                 student = record["student"]
@@ -128,23 +127,17 @@ class Gradebook:
                 made = _notebook(marked)
                 stamp = path.with_name("timestamp.txt")
                 time = _time(stamp.read_text("utf-8")) if stamp.exists() else None
-                with Api(self.url, "segcourse") as book:
-                    book.update_or_create_student(student)
-                    book.update_or_create_submission(stem, student, timestamp=time)
+                book.update_or_create_student(student)
+                book.update_or_create_submission(stem, student, timestamp=time)
                 for step in steps:
                     step.preprocess(made, self._resources(stem, student))
                 if record.get("failed"):
-                    self._leave_to_a_person(stem, student)
+                    grades = book.find_submission_notebook(stem, stem, student).grades
+                    for grade in grades:
+                        grade.auto_score, grade.needs_manual_grade = None, True
+                book.write()
                 marked = with_rubrics(marked, source)
                 notebook.write(marked, self.course.notebook("autograded", stem, student))
-
-    def _leave_to_a_person(self, stem: str, student: str) -> None:
-        from nbgrader.api import Gradebook as Api
-
-        with Api(self.url, "segcourse") as book:
-            for grade in book.find_submission_notebook(stem, stem, student).grades:
-                grade.auto_score, grade.needs_manual_grade = None, True
-            book.db.commit()
 
     def scores(self, stem: str) -> dict[str, dict]:
         """By student: the score of each graded cell (None: not graded yet), penalty, timestamp.
@@ -264,6 +257,38 @@ def _time(text: str):
         return parse_utc(text.strip())
     except (ValueError, OverflowError):
         return None
+
+
+@contextlib.contextmanager
+def _opened_once(url: str):
+    """nbgrader's gradebook, for many submissions.
+
+    nbgrader opens it for each step of each submission, and writes it to the disk after each cell.
+    Here its steps share the one that is open, and `write` ends a submission.
+    """
+    from nbgrader.api import Gradebook as Api
+    from nbgrader.preprocessors import latesubmissions, saveautogrades
+
+    class Book(Api):
+        def __exit__(self, *_):
+            """It stays open."""
+
+    book = Book(url, "segcourse")
+    book.write = book.db.commit
+
+    def keep():
+        book.db.flush()
+        book.db.expire_all()  # sums of points are read anew, as after a commit
+
+    book.db.commit = keep
+    try:
+        with contextlib.ExitStack() as stack:
+            for module in (saveautogrades, latesubmissions):
+                stack.callback(setattr, module, "Gradebook", module.Gradebook)
+                module.Gradebook = lambda _: book
+            yield book
+    finally:
+        book.close()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,21 @@ def family(pid: int, depth: int = 100) -> Sequence[int]:
     return found
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is there, and has not ended."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in "ZX"
+
+
+def is_first(pid: int) -> bool:
+    """Whether it is the first process of a namespace: all others in there end with it."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return text.partition("NSpid:")[2].split("\n")[0].split()[-1:] == ["1"]
+
+
 def memory_mib(pids: Iterable[int]) -> float:
     """Memory of processes, MiB; a page that two of them share counts twice."""
     return sum(_resident_mib(pid) for pid in pids)
@@ -61,9 +76,15 @@ def _resident_mib(pid: int) -> float:
 
 
 def _ticks(pid: int) -> int:
+    # Fields 14 to 17: utime, stime, cutime, cstime.
+    return sum(map(int, _stat(pid)[11:15]))
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on; nothing of a process that is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:
-        return 0
-    # Behind the name, which may hold anything: utime, stime, cutime, cstime are fields 14 to 17.
-    return sum(map(int, text[text.rindex(")") + 2 :].split()[11:15]))
+        return []
+    # They follow the name, which is in brackets and may hold anything.
+    return text[text.rindex(")") + 2 :].split()
