@@ -103,7 +103,9 @@ def test_every_mutant_of_a_reference_is_killed_or_listed_as_equivalent(stem):
     one = sources.assignment(stem)
     listed = equivalents(sources.ROOT / "private" / "equivalent.txt")
     passing = set()
-    for mutant in mutants(one):
+    made = list(mutants(one))
+    assert len({mutant.name for mutant in made}) == len(made)
+    for mutant in made:
         earned, _ = sources.marks(one, mutant.answer, mutant.source, stop=True)
         if sum(earned.values()) == sources.points(one, mutant.answer):
             passing.add(f"{stem}: {mutant.name}")

@@ -249,12 +249,12 @@ def test_each_mutant_differs_in_one_place_and_names_it():
     source = 'def f(x, y):\n    """Two."""\n    z = x * 2\n    if z > y:\n        z = -z\n'
     source += "    return max(z, y)"
     found = [m.name for m in mutants_of("f", source)]
-    assert "f line 3: x * 2 -> x + 2" in found
-    assert "f line 3: 2 -> 3" in found
-    assert "f line 4: z > y -> z >= y" in found
-    assert "f line 4: if z > y: -> if not z > y:" in found
-    assert "f line 5: z = -z -> nothing" in found
-    assert "f line 6: max(z, y) -> max(y, z)" in found
+    assert "f line 3 column 9: x * 2 -> x + 2" in found
+    assert "f line 3 column 13: 2 -> 3" in found
+    assert "f line 4 column 8: z > y -> z >= y" in found
+    assert "f line 4 column 5: if z > y: -> if not z > y:" in found
+    assert "f line 5 column 9: z = -z -> nothing" in found
+    assert "f line 6 column 12: max(z, y) -> max(y, z)" in found
     assert len(found) == len(set(found)) == 10
 
 
@@ -274,12 +274,12 @@ def test_mutants_of_the_toys_are_all_killed_and_a_weak_test_is_caught(request, c
     (tmp_path / "private" / "w.py").write_text(solution)
     code, out, _ = call(capsys, "grade", "mutants", "w", "--exercises", tmp_path)
     assert code == 3
-    assert "w: up line 2: 2 -> 3: **passes every test**" in out
-    known = "".join(f"w: up line 2: 2 -> {n} | not worth a test\n" for n in (1, 3))
+    assert "w: up line 2 column 16: 2 -> 3: **passes every test**" in out
+    known = "".join(f"w: up line 2 column 16: 2 -> {n} | not worth a test\n" for n in (1, 3))
     (tmp_path / "private" / "equivalent.txt").write_text("# why\n" + known)
     code, out, _ = call(capsys, "grade", "mutants", "w", "--exercises", tmp_path)
     assert code == 0
-    assert "w: up line 2: 2 -> 3: not worth a test" in out
+    assert "w: up line 2 column 16: 2 -> 3: not worth a test" in out
 
 
 def test_many_points_are_counted_in_tenths():

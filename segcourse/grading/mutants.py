@@ -47,6 +47,7 @@ class Mutant:
         answer: the answer's name.
         source: the whole cell.
         line: of the cell, where the fault is.
+        column: of the line, from 1.
         was: the code before.
         now: the code with the fault.
     """
@@ -54,13 +55,14 @@ class Mutant:
     answer: str
     source: str
     line: int
+    column: int
     was: str
     now: str
 
     @property
     def name(self) -> str:
-        """How a table calls it."""
-        return f"{self.answer} line {self.line}: {self.was} -> {self.now}"
+        """How a table calls it; no two of an answer are called alike."""
+        return f"{self.answer} line {self.line} column {self.column}: {self.was} -> {self.now}"
 
 
 def mutants(assignment: Assignment) -> Iterator[Mutant]:
@@ -85,8 +87,9 @@ def mutants_of(answer: str, source: str) -> Iterator[Mutant]:
             now = _code(changed)
             if isinstance(dropped, ast.stmt):
                 was, now = _code(dropped), "nothing"
-            line = getattr(dropped if isinstance(dropped, ast.stmt) else node, "lineno", 0)
-            yield Mutant(answer, ast.unparse(ast.fix_missing_locations(mutated)), line, was, now)
+            at = dropped if isinstance(dropped, ast.stmt) else node
+            made = ast.unparse(ast.fix_missing_locations(mutated))
+            yield Mutant(answer, made, at.lineno, at.col_offset + 1, was, now)
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:
