@@ -21,7 +21,7 @@ from pathlib import Path
 
 from segcourse.grading import notebook
 from segcourse.grading.course import Course
-from segcourse.grading.sandbox import memory_mib
+from segcourse.grading.processes import family, memory_mib
 from segcourse.records import record, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +48,7 @@ class Watch:
     def look(self) -> None:
         """Look until the process ends."""
         while self.process.poll() is None:
-            self.peak = max(self.peak, memory_mib(self.process.pid))
+            self.peak = max(self.peak, memory_mib(family(self.process.pid)))
             time.sleep(0.1)
 
 
