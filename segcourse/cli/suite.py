@@ -46,6 +46,9 @@ what is in --out:
   failed/NAME-s0.json     why a run failed
   superseded/             what was made before its configuration in the list changed
 
+NAME-seconds is the run NAME once more, with as many steps as fit into a number of seconds at the
+speed that the record of NAME has; it waits for that record.
+
 A record is kept as long as the list has its run with the same configuration. Where the list has
 another one now, the record is moved to superseded/ and the run is made again.
 The exit code is 1 where a run failed in this call, and 130 where a signal stopped it."""
