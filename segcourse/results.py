@@ -9,6 +9,9 @@ import json
 from math import ceil
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 import segcourse
 from segcourse.errors import DataError
 
@@ -68,3 +71,48 @@ def page_seconds(stem: str) -> str:
     except (DataError, KeyError):
         return "How long this page's code takes has not been measured here."
     return f"This page's code runs in less than {ceil(seconds / 10) * 10} seconds on one CPU core."
+
+
+def read_all(name: str) -> dict[str, dict]:
+    """Every record of one folder.
+
+    Args:
+        name: the folder below results/.
+
+    Returns:
+        From a record's name below results/, as `read` takes it, to the record, sorted. Empty where
+        there is no such folder: then nothing of it has been run.
+
+    Raises:
+        DataError: a file is not JSON.
+    """
+    found = sorted((folder() / name).glob("*.json"))
+    return {key: read(key) for key in (f"{name}/{path.stem}" for path in found)}
+
+
+def read_maps(name: str, file: str, size: tuple[int, int]) -> np.ndarray:
+    """The label maps that a run left beside its record, one PNG with frames side by side.
+
+    Args:
+        name: the folder below results/.
+        file: of the maps, as the record's `maps` names it.
+        size: (H, W) of one frame in pixels.
+
+    Returns:
+        (frames, H, W) uint8 class indices; void is 255.
+
+    Raises:
+        DataError: there is no such file, or it does not hold frames of this size.
+    """
+    path, (H, W) = folder() / name / file, size
+    try:
+        with Image.open(path) as picture:
+            row = np.array(picture)
+    except OSError as error:
+        raise DataError(f"no label maps in {path} ({error}): run the suite again") from error
+    if row.ndim != 2 or row.shape[0] != H or row.shape[1] % W:
+        raise DataError(
+            f"{path} holds {' x '.join(map(str, row.shape))} pixels, and frames of {H} x {W} side "
+            "by side are needed: it is of another run, make it again"
+        )
+    return row.reshape(H, -1, W).swapaxes(0, 1)

@@ -88,11 +88,12 @@ NETWORKS = {
     "segnet",
     "unet",
 }
+RESULTS = {"results", "claims", "published", "scoreboard", "result_tables"}
 ROOMS = {
     "": set(),
     "errors": set(),
     "labels": {"errors"},
-    "results": {"errors"},
+    **dict.fromkeys(RESULTS, {"errors"} | RESULTS),
     "data": BASE,
     "losses": BASE,
     "metrics": BASE,

@@ -1,0 +1,115 @@
+"""The claims about conditional random fields (see book/results.ipynb)."""
+
+from segcourse.claims.judging import Claim, Finding, ahead, claim, points, spread
+
+BAR = 5
+"""The class of thin bars in the scenes."""
+
+
+def _scores(record: dict, method: str, key: str = "miou") -> list[float]:
+    runs = [run[method] for run in record["metrics"]["runs"]]
+    return [run["iou"][BAR] if key == "bar" else run[key] for run in runs]
+
+
+def _gain(record: dict, method: str, key: str) -> list[float]:
+    pairs = zip(_scores(record, method, key), _scores(record, "network", key), strict=True)
+    return [after - before for after, before in pairs]
+
+
+@claim("crf", "crf/refine")
+def short_range_harms(record: dict) -> Finding:
+    """A short-range CRF harms the smooth scores of a network.
+
+    Lower mIoU, and lower IoU of the thin bars, in every seed.
+    """
+    checks, told = [], []
+    for key, name in (("miou", "mIoU"), ("bar", "thin bars")):
+        before, after = (_scores(record, method, key) for method in ("network", "short"))
+        checks += ahead(before, after)
+        told.append(f"{name}: network {points(before)}, with it {points(after)}")
+    return Finding("; ".join(told), tuple(checks))
+
+
+@claim("crf", "crf/refine")
+def dense_sharpens_borders(record: dict) -> Finding:
+    """A fully connected CRF sharpens borders.
+
+    Higher mIoU, and a larger gain within 1 px of a border than over all pixels, in every seed.
+    """
+    near, everywhere = (_gain(record, "dense", key) for key in ("trimap_1px_miou", "miou"))
+    measured = f"gains {points(near)} points within 1 px of a border, {points(everywhere)} over all"
+    return Finding(measured, (*(gain > 0 for gain in everywhere), *ahead(near, everywhere)))
+
+
+@claim("crf", "crf/refine")
+def few_iterations_do(record: dict) -> Finding:
+    """A few iterations of mean field are enough.
+
+    The first five give more than 95 % of the gain of all, in every seed.
+    """
+    runs = record["metrics"]["runs"]
+    shares = [
+        (run["miou_by_iteration"][4] - run["network"]["miou"])
+        / (run["miou_by_iteration"][-1] - run["network"]["miou"])
+        for run in runs
+    ]
+    measured = (
+        f"the first five of {len(runs[0]['miou_by_iteration'])} give {points(shares)} % of the gain"
+    )
+    return Finding(measured, tuple(share > 0.95 for share in shares))
+
+
+@claim("crf", "crf/refine")
+def smoothing_erases_thin_things(record: dict) -> Finding:
+    """Too much smoothness erases thin things.
+
+    Lower IoU of the thin bars than the network alone, in every seed.
+    """
+    before, after = (_scores(record, method, "bar") for method in ("network", "too_smooth"))
+    measured = f"IoU of the bars {points(before)} before, {points(after)} too smooth"
+    return Finding(measured, ahead(before, after))
+
+
+@claim("crf", "crf/refine")
+def end_to_end_is_best(record: dict) -> Finding:
+    """Training through the CRF beats putting it behind.
+
+    Higher mIoU after as many steps, in every seed.
+    """
+    through = _scores(record, "end_to_end")
+    behind = _scores(record, "longer_dense")
+    measured = (
+        f"trained through it {points(through)}, trained as long and put behind {points(behind)}"
+    )
+    return Finding(measured, ahead(through, behind))
+
+
+@claim("crf", "crf/scaling")
+def the_lattice_is_linear(record: dict) -> Finding:
+    """With the lattice, time is linear in the number of pixels.
+
+    The exponent is far from 2 (below 1.5), and it is 1 (below 1.1).
+    """
+    exponent = record["metrics"]["exponent_pixels"]
+    measured = f"time grows with the number of pixels to the power {exponent:.2f}; all pairs: 2"
+    return Finding(measured, (exponent < 1.5, exponent < 1.1))
+
+
+@claim("crf", "crf/speed")
+def torch_keeps_up_with_cpp(record: dict) -> Finding:
+    """Written in torch, the CRF keeps up with the C++ package.
+
+    Faster in every timed setting with iterations, and the same labels on every picture.
+    """
+    timed = [row["ratio"] for row in record["metrics"]["times"] if row["iterations"]]
+    labels = [row["labels_agree"] for row in record["metrics"]["agreement"]]
+    measured = (
+        f"{spread(timed)} times as fast with its iterations; "
+        f"at least {100 * min(labels):.1f} % of the labels are the same"
+    )
+    return Finding(
+        measured, (*(ratio > 1 for ratio in timed), *(share > 0.999 for share in labels))
+    )
+
+
+CLAIMS = tuple(found for found in globals().values() if isinstance(found, Claim))

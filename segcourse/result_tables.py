@@ -1,0 +1,230 @@
+"""The tables of the results page, in Markdown: records in, text out (book/results.ipynb).
+
+A row that has no record says so, and no table mixes records of different data or sizes: the page
+shows each list by itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from segcourse.claims.judging import NOT_RUN, Finding, Judged
+from segcourse.claims.on_camvid import PAIRS, entry_of, judge_pair
+from segcourse.published import Published
+from segcourse.scoreboard import (
+    ABSENT,
+    average,
+    cell,
+    display_name,
+    markdown_table,
+    seconds_to,
+    seeds,
+    values,
+)
+
+Runs = Mapping[str, Sequence[dict]]
+
+CHAPTERS = {
+    "index": "the task",
+    "sliding_window": "sliding window",
+    "fcn": "FCN",
+    "upsampling": "upsampling",
+    "unet": "U-Net",
+    "deconvnet": "DeconvNet",
+    "atrous": "atrous",
+    "aspp": "ASPP",
+    "crf": "CRF",
+}
+SECONDS = "-seconds"
+"""The ending of an entry with a budget in seconds."""
+
+
+def link(chapter: str) -> str:
+    """A chapter as a link from another page of the book."""
+    return f"[{CHAPTERS[chapter]}]({chapter}.ipynb)"
+
+
+def claims_table(judged: Sequence[Judged]) -> str:
+    """Every claim, what was asked of the record, what was measured, and the verdict."""
+    rows = [
+        [
+            f"**{one.claim.text}** {one.claim.asked}",
+            link(one.claim.chapter),
+            one.finding.measured if one.finding else "no record",
+            _verdict(one.finding),
+        ]
+        for one in judged
+    ]
+    return markdown_table(["claim, and what was asked", "chapter", "measured", "verdict"], rows, 4)
+
+
+def pairs_table(lists: Mapping[str, tuple[str, Runs]]) -> str:
+    """The pairs of the claims on CamVid, a column for each list of networks.
+
+    Args:
+        lists: from the column's head to the family of networks and the runs.
+    """
+    rows = []
+    for pair in PAIRS:
+        row = [pair.text, link(pair.chapter)]
+        for family, runs in lists.values():
+            finding = judge_pair(pair, family, runs)
+            row.append(f"{finding.measured}: {_verdict(finding)}" if finding else NOT_RUN)
+        rows.append(row)
+    return markdown_table(["claim", "chapter", *lists], rows, 2 + len(lists))
+
+
+def equal_epochs(names: Sequence[str], runs: Runs) -> str:
+    """Networks under one protocol and equal epochs, best test mIoU first; in percent."""
+    test = "metrics.test"
+    columns = {
+        "val mIoU": "metrics.val.miou",
+        "test mIoU": f"{test}.miou",
+        "pixel accuracy": f"{test}.pixel_accuracy",
+        "near borders": f"{test}.trimap.miou",
+        "test mIoU with CRF": "metrics.crf.test.miou",
+        "with several views": "metrics.test_views.miou",
+    }
+    shown = {
+        head: path for head, path in columns.items() if any(values(runs[n], path) for n in names)
+    }
+    rows = [
+        [
+            display_name(name),
+            seeds(runs[name]),
+            *(cell(runs[name], path) for path in shown.values()),
+        ]
+        for name in sorted(names, key=lambda name: -average(runs[name], f"{test}.miou"))
+    ]
+    return markdown_table(["network", "seeds", *shown], rows, 2)
+
+
+def equal_seconds(names: Sequence[str], runs: Runs) -> str:
+    """Networks with as many steps as fit into one number of seconds, beside equal epochs."""
+    rows = [
+        [
+            display_name(name),
+            seeds(runs[name + SECONDS]),
+            cell(runs[name + SECONDS], "budget.seconds", 1, 0),
+            cell(runs[name + SECONDS], "budget.steps", 1, 0),
+            cell(runs[name + SECONDS], "metrics.test.miou"),
+            cell(runs.get(name, ()), "metrics.test.miou"),
+        ]
+        for name in names
+    ]
+    columns = ["network", "seeds", "seconds", "steps", "test mIoU", "test mIoU, equal epochs"]
+    return markdown_table(columns, rows, 2)
+
+
+def beside_published(published: Sequence[Published], full: Runs, small: Runs) -> str:
+    """The published table with its protocol columns, and ours, each size in a column of its own."""
+    rows = []
+    for row in published:
+        ours = [ABSENT, ABSENT]
+        if row.ours:
+            found = (entry_of(row.ours, "vgg16", full), entry_of(row.ours, "light", small))
+            ours = [
+                cell(runs.get(name or "", ()), "metrics.test.miou")
+                for name, runs in zip(found, (full, small), strict=True)
+            ]
+        rows.append(
+            [
+                row.model,
+                row.source,
+                f"{row.images:,}",
+                "yes" if row.pretrained else "no",
+                "×".join(map(str, row.size)),
+                ABSENT if row.accuracy is None else f"{row.accuracy:.1f}",
+                f"{row.miou:.1f}",
+                *ours,
+            ]
+        )
+    columns = ["network", "source", "trained on", "pretrained", "size", "pixel accuracy", "mIoU"]
+    ours = ["ours, 360×480, from scratch", "ours, 120×160, light: another task"]
+    return markdown_table([*columns, *ours], rows, 2)
+
+
+def by_class(names: Sequence[str], runs: Runs) -> tuple[list[str], list[list[float]]]:
+    """IoU on test of every network and class, means over the seeds.
+
+    Returns:
+        The classes, and a row of shares for each name, nan where a class does not occur.
+    """
+    classes = list(runs[names[0]][0]["metrics"]["test"]["iou"])
+    path = "metrics.test.iou."
+    return classes, [[average(runs[name], path + one) for one in classes] for name in names]
+
+
+def costs(
+    names: Sequence[str], runs: Runs, multiply_adds: Callable[[str], float], aim: float
+) -> str:
+    """What a network costs: weights, multiply-adds, speed, and seconds until val had a mIoU.
+
+    Args:
+        names: of entries with records.
+        runs: their records.
+        multiply_adds: of one image through a network, from the entry's name.
+        aim: mIoU on val, 0..1.
+    """
+    rows = []
+    for name in names:
+        times = [seconds_to(run, aim) for run in runs[name]]
+        reached = [{"seconds": time} for time in times if time is not None]
+        said = cell(reached, "seconds", 1, 0) if reached else "never"
+        if 0 < len(reached) < len(times):
+            said += f", in {len(reached)} of {len(times)}"
+        rows.append(
+            [
+                display_name(name),
+                cell(runs[name], "parameters", 1e-6, 2),
+                f"{multiply_adds(name) / 1e9:,.2f}",
+                cell(runs[name], "images_per_second", 1),
+                cell(runs[name], "peak_memory_mib", 1, 0),
+                said,
+            ]
+        )
+    units = ["parameters (M)", "multiply-adds (G)", "training, images/s", "peak memory (MiB)"]
+    return markdown_table(["network", *units, f"seconds to {100 * aim:.0f} on val"], rows)
+
+
+def ladder(steps: Sequence[tuple[str, str]], runs: Runs) -> str:
+    """The recipe, one change at a time: what each step gives on val, and against the step before.
+
+    Args:
+        steps: entries in order, each with what it changes where no record says so.
+        runs: records of those that were run.
+    """
+    rows, before = [], float("nan")
+    for name, change in steps:
+        found = runs.get(name, ())
+        said = found[0].get("recipe", {}).get("change", change) if found else change
+        now = average(found, "metrics.val.miou")
+        gain = 100 * (now - before)
+        rows.append(
+            [
+                name,
+                said,
+                cell(found, "metrics.val.miou"),
+                ABSENT if gain != gain else f"{gain:+.1f}",
+                cell(found, "metrics.test.miou"),
+            ]
+        )
+        before = now
+    return markdown_table(["step", "what changed", "val mIoU", "gain", "test mIoU"], rows, 2)
+
+
+def val_against_test(names: Sequence[str], runs: Runs) -> str:
+    """How much higher val is than test, for every network."""
+    rows = []
+    for name in names:
+        gaps = [
+            {"gap": run["metrics"]["val"]["miou"] - run["metrics"]["test"]["miou"]}
+            for run in runs[name]
+        ]
+        splits = (cell(runs[name], f"metrics.{split}.miou") for split in ("val", "test"))
+        rows.append([display_name(name), *splits, cell(gaps, "gap")])
+    return markdown_table(["network", "val mIoU", "test mIoU", "val above test"], rows)
+
+
+def _verdict(finding: Finding | None) -> str:
+    if finding is None:
+        return NOT_RUN
+    return f"{finding.verdict} ({sum(finding.checks)} of {len(finding.checks)})"
