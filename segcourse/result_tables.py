@@ -174,10 +174,10 @@ def costs(
         rows.append(
             [
                 display_name(name),
-                cell(runs[name], "parameters", 1e-6, 2),
+                f"{average(runs[name], 'parameters') / 1e6:.2f}",
                 f"{multiply_adds(name) / 1e9:,.2f}",
                 cell(runs[name], "images_per_second", 1),
-                cell(runs[name], "peak_memory_mib", 1, 0),
+                f"{average(runs[name], 'peak_memory_mib'):,.0f}",
                 said,
             ]
         )

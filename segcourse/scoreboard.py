@@ -13,7 +13,6 @@ ABSENT = "–"
 NAMES = {
     "patch": "Windows, 31 px",
     "full-resolution": "Full resolution",
-    "fcn": "FCN-{}",
     "unet": "U-Net",
     "deconvnet": "DeconvNet",
     "segnet": "SegNet",
@@ -26,21 +25,28 @@ NAMES = {
     "fcn-alexnet": "FCN-AlexNet",
     "fcn-googlenet": "FCN-GoogLeNet",
 }
-BACKBONES = {"light": "light", "vgg16": "VGG16", "resnet50": "ResNet-50", "resnet101": "ResNet-101"}
+WORDS = {
+    "vgg16": "VGG16",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "isbi": "ISBI-EM",
+    "seconds": "equal seconds",
+}
 
 
 def display_name(entry: str) -> str:
     """What a table calls an entry of the list.
 
-    >>> display_name("fcn16s-vgg16-staged"), display_name("unet")
-    ('FCN-16s, VGG16, staged', 'U-Net')
+    >>> display_name("fcn16s-vgg16-staged"), display_name("unet-isbi-no-border")
+    ('FCN-16s, VGG16, staged', 'U-Net, ISBI-EM without border')
     """
     stem, *rest = entry.split("-")
     while rest and f"{stem}-{rest[0]}" in NAMES:
         stem = f"{stem}-{rest.pop(0)}"
     size = stem.removeprefix("fcn")
     known = f"FCN-{size}" if size in ("32s", "16s", "8s") else NAMES.get(stem, stem)
-    return ", ".join([known, *(BACKBONES.get(word, word) for word in rest)])
+    told = ", ".join([known, *(WORDS.get(word, word) for word in rest)])
+    return told.replace(", no, ", " without ")
 
 
 def by_entry(records: Iterable[dict]) -> dict[str, list[dict]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from segcourse.plotting.colors import GREY, INK, PALE, SERIES, TEAL, WARM, text_on
+from segcourse.plotting.colors import GREY, PALE, SERIES, TEAL, WARM, text_on
 from segcourse.plotting.figures import SEQUENTIAL, WIDTH, HouseFigure, styled, subplots
 from segcourse.plotting.pixels import as_array
 
@@ -129,28 +129,29 @@ def named_points(
 
 @styled
 def one_among(
-    series: Mapping[str, Sequence[tuple[object, object]]], name: str, *, xlabel: str, ylabel: str
+    panels: Mapping[str, Mapping[str, Sequence[tuple[object, object]]]], name: str, *, ylabel: str
 ) -> HouseFigure:
-    """Curves of many networks in grey, and those of one of them in colour.
+    """Curves of many networks in grey, those of one of them in colour; panels one below another.
 
     Args:
-        series: from a name to its curves, (x, y) for each seed.
-        name: of the one to show.
-        xlabel: with its unit.
+        panels: from the label of x to the curves: from a name to (x, y) for each seed. A panel may
+            lack a name.
+        name: of the one to show, in one panel at least.
         ylabel: with its unit.
 
     Raises:
-        ValueError: no curve has this name.
+        ValueError: no panel has this name.
     """
-    if name not in series:
-        raise ValueError(f"there is no curve of {name!r}: there are {', '.join(series) or 'none'}")
-    figure, grid = subplots(1, 1, size=(WIDTH, 4.2))
-    ax = grid[0, 0]
-    for other, curves in series.items():
-        for x, y in curves:
-            ax.plot(x, y, color=PALE if other != name else "none", lw=1.5)
-    for x, y in series[name]:
-        ax.plot(x, y, color=TEAL, lw=2.5, marker="o", markersize=5)
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=name)
-    ax.title.set_color(INK)
+    if not any(name in series for series in panels.values()):
+        known = sorted({other for series in panels.values() for other in series})
+        raise ValueError(f"there is no curve of {name!r}: there are {', '.join(known) or 'none'}")
+    figure, grid = subplots(len(panels), 1, size=(WIDTH, 2.5 * len(panels) + 0.4))
+    for ax, (xlabel, series) in zip(grid[:, 0], panels.items(), strict=True):
+        for curves in series.values():
+            for x, y in curves:
+                ax.plot(x, y, color=PALE, lw=1.5)
+        for x, y in series.get(name, ()):
+            ax.plot(x, y, color=TEAL, lw=2.5, marker="o", markersize=5)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+    grid[0, 0].set_title(name)
     return figure
