@@ -6,8 +6,9 @@ columns that say so belong to every one of them.
 
 from dataclasses import dataclass
 
-TIRAMISU = "Jégou et al. 2017, table 3"
-SEGNET = "Badrinarayanan et al. 2017, table 3"
+TIRAMISU = "Jégou 2017"
+SEGNET = "Badrinarayanan 2017"
+"""Table 3 of either paper."""
 
 
 @dataclass(frozen=True)

@@ -46,14 +46,15 @@ def claims_table(judged: Sequence[Judged]) -> str:
     """Every claim, what was asked of the record, what was measured, and the verdict."""
     rows = [
         [
-            f"**{one.claim.text}** {one.claim.asked}",
-            link(one.claim.chapter),
-            one.finding.measured if one.finding else "no record",
+            f"**{one.claim.text}** {one.claim.asked} ({link(one.claim.chapter)})",
             _verdict(one.finding),
+            one.finding.measured if one.finding else "no record",
         ]
         for one in judged
     ]
-    return markdown_table(["claim, and what was asked", "chapter", "measured", "verdict"], rows, 4)
+    return markdown_table(
+        ["claim, what was asked, and the chapter", "verdict", "measured"], rows, 3
+    )
 
 
 def pairs_table(lists: Mapping[str, tuple[str, Runs]]) -> str:
@@ -128,27 +129,30 @@ def beside_published(published: Sequence[Published], full: Runs, small: Runs) ->
         rows.append(
             [
                 row.model,
-                row.source,
+                f"{row.miou:.1f}",
+                ABSENT if row.accuracy is None else f"{row.accuracy:.1f}",
                 f"{row.images:,}",
                 "yes" if row.pretrained else "no",
                 "×".join(map(str, row.size)),
-                ABSENT if row.accuracy is None else f"{row.accuracy:.1f}",
-                f"{row.miou:.1f}",
+                row.source,
                 *ours,
             ]
         )
-    columns = ["network", "source", "trained on", "pretrained", "size", "pixel accuracy", "mIoU"]
-    ours = ["ours, 360×480, from scratch", "ours, 120×160, light: another task"]
-    return markdown_table([*columns, *ours], rows, 2)
+    columns = ["network", "mIoU", "pixel acc.", "trained on", "pretrained", "size", "source"]
+    ours = ["ours, 360×480, random start", "another task: ours, 120×160, light"]
+    return markdown_table([*columns, *ours], rows)
 
 
 def by_class(names: Sequence[str], runs: Runs) -> tuple[list[str], list[list[float]]]:
     """IoU on test of every network and class, means over the seeds.
 
     Returns:
-        The classes, and a row of shares for each name, nan where a class does not occur.
+        The classes in their order, and a row of shares for each name, nan where a class does not
+        occur.
     """
-    classes = list(runs[names[0]][0]["metrics"]["test"]["iou"])
+    first = runs[names[0]][0]
+    # Keys of a record are sorted; the order of the classes stands with the label maps.
+    classes = first.get("maps", {}).get("classes") or list(first["metrics"]["test"]["iou"])
     path = "metrics.test.iou."
     return classes, [[average(runs[name], path + one) for one in classes] for name in names]
 
@@ -185,30 +189,48 @@ def costs(
     return markdown_table(["network", *units, f"seconds to {100 * aim:.0f} on val"], rows)
 
 
-def ladder(steps: Sequence[tuple[str, str]], runs: Runs) -> str:
-    """The recipe, one change at a time: what each step gives on val, and against the step before.
+def ladder(steps: Sequence[tuple[str, str, bool]], runs: Runs) -> str:
+    """The recipe, one change at a time: what each step gives on val, against the last kept one.
 
     Args:
-        steps: entries in order, each with what it changes where no record says so.
+        steps: entries in order, each with what it changes and whether later steps build on it.
         runs: records of those that were run.
     """
     rows, before = [], float("nan")
-    for name, change in steps:
+    for name, change, kept in steps:
         found = runs.get(name, ())
-        said = found[0].get("recipe", {}).get("change", change) if found else change
         now = average(found, "metrics.val.miou")
         gain = 100 * (now - before)
         rows.append(
             [
-                name,
-                said,
-                cell(found, "metrics.val.miou"),
+                change,
+                seeds(found),
+                cell(found, "metrics.val.miou") if found else "",
                 ABSENT if gain != gain else f"{gain:+.1f}",
-                cell(found, "metrics.test.miou"),
+                ABSENT if not found else "yes" if kept else "no",
+                cell(found, "metrics.test.miou") if found else "",
             ]
         )
-        before = now
-    return markdown_table(["step", "what changed", "val mIoU", "gain", "test mIoU"], rows, 2)
+        before = now if kept else before
+    columns = ["what changed", "seeds", "val mIoU", "gain", "kept", "test mIoU"]
+    return markdown_table(columns, rows, 2)
+
+
+def profiles(records: Sequence[dict]) -> str:
+    """Where the time of a training step goes: a column for each profile, shares in percent."""
+    groups = dict.fromkeys(g["group"] for r in records for g in r["metrics"]["groups"])
+    heads = [
+        f"{r['config']['model']}, {r['config']['precision']}, "
+        f"{r['config']['batch']} of {r['config']['height']}×{r['config']['width']}"
+        for r in records
+    ]
+    shares = [{g["group"]: g["share"] for g in r["metrics"]["groups"]} for r in records]
+    rows = [
+        [group, *(f"{100 * one[group]:.1f}" if group in one else ABSENT for one in shares)]
+        for group in groups
+    ]
+    step = ["a step, ms", *(f"{1000 * r['metrics']['seconds_per_step']:.1f}" for r in records)]
+    return markdown_table(["% of a step", *heads], [*rows, step])
 
 
 def val_against_test(names: Sequence[str], runs: Runs) -> str:
@@ -227,4 +249,5 @@ def val_against_test(names: Sequence[str], runs: Runs) -> str:
 def _verdict(finding: Finding | None) -> str:
     if finding is None:
         return NOT_RUN
-    return f"{finding.verdict} ({sum(finding.checks)} of {len(finding.checks)})"
+    # Spaces that do not break: "5 of 6" stays on one line.
+    return f"{finding.verdict} ({sum(finding.checks)}\u00a0of\u00a0{len(finding.checks)})"

@@ -1,0 +1,305 @@
+"""The results page is built from whatever records there are: none, some, three seeds of all."""
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segcourse import published, result_tables, results, scoreboard
+from segcourse.claims import CLAIMS
+from segcourse.cli.suite_runs import RUNS, SMALL
+from segcourse.errors import DataError
+from segcourse.labels import CAMVID
+
+pytest.importorskip("IPython")
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "book" / "results.ipynb"
+H, W, FRAMES = 32, 48, 6
+
+
+def suite_record(name, seed, test, model="fcn8s-light", **more):
+    """A record of the small list as `segcourse bench suite --small` writes it, made up."""
+
+    def split(miou):
+        iou = dict.fromkeys(CAMVID.names, miou) | {"Pole": None}
+        return {"miou": miou, "pixel_accuracy": 0.8, "iou": iou, "trimap": {"miou": 0.2}}
+
+    return {
+        "name": name,
+        "seed": seed,
+        "command": f"segcourse bench suite --small --only {name}",
+        "config": {"model": model, "batch": 8, "steps": 100, "precision": "fp32"},
+        "data": {
+            "name": "camvid",
+            "size": [H, W],
+            **{s: {"images": n} for s, n in (("train", 367), ("val", 101), ("test", 233))},
+        },
+        "epochs": 16.0,
+        "start": None,
+        "metrics": {
+            "val": split(test + 0.1),
+            "test": split(test),
+            "always_majority": {"class": "Road", "val_miou": 0.027},
+        },
+        "curve": [
+            {"step": 50, "loss": 1.0},
+            {"step": 50, "miou": test},
+            {"step": 100, "miou": test + 0.1},
+        ],
+        "parameters": 620_680,
+        "images_per_second": 20.0,
+        "peak_memory_mib": 900.0,
+        "seconds": 45.0,
+        "hardware": {"cpu": "A processor", "cores": 2, "threads": 1},
+        "versions": {"segcourse": "0.1.0", "python": "3.11.7", "torch": "2.15.0"},
+        "date": "2026-11-21T16:00:00+00:00",
+        "maps": {
+            "file": f"{name}-s{seed}.maps.png",
+            "truth": "truth-camvid.maps.png",
+            "frames": [f"frame{i}" for i in range(FRAMES)],
+            "size": [H, W],
+            "classes": list(CAMVID.names),
+            "palette": ["#{:02x}{:02x}{:02x}".format(*c) for c in CAMVID.palette],
+        },
+    } | more
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A results folder without a record, and a function that puts records of the small list in."""
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(results, "folder", lambda: tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEGCOURSE_CAMVID", raising=False)
+    truth = np.arange(H * W * FRAMES, dtype=np.uint8).reshape(H, -1) // 40 % 11
+
+    def put(*records):
+        out = tmp_path / "results" / "suite_small"
+        out.mkdir(exist_ok=True)
+        void = truth.copy()
+        void[:, :5] = 255
+        Image.fromarray(void).save(out / "truth-camvid.maps.png")
+        for i, record in enumerate(records):
+            found = np.where(truth < i + 3, truth, 0).astype(np.uint8)
+            Image.fromarray(found).save(out / record["maps"]["file"])
+            path = out / f"{record['name']}-s{record['seed']}.json"
+            path.write_text(json.dumps(record))
+        return out
+
+    return put
+
+
+def run_page():
+    """Run the page's cells; what each of them returns, as text where it is Markdown."""
+    cells = json.loads(PAGE.read_text("utf-8"))["cells"]
+    names, returned = {"__name__": "page"}, []
+    for cell in [c for c in cells if c["cell_type"] == "code"][1:]:
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "cell", "exec"), names)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+            returned.append(getattr(value, "data", value))
+    return returned
+
+
+def texts(returned):
+    return "\n".join(one for one in returned if isinstance(one, str))
+
+
+def test_without_a_record_every_table_says_not_run_and_shows_no_number_of_ours(place, capsys):
+    told = texts(run_page())
+    count = len([e for e in SMALL if not e.change])
+    assert f"Not run yet, {count} of {count}:" in told
+    long = [e for e in RUNS if not e.change]
+    assert f"Not run yet, {len(long)} of {len(long)}:" in told
+    for entry in long:
+        assert scoreboard.display_name(entry.name) in told, "listed entry by entry"
+    assert f"{len(CLAIMS)} claims: {len(CLAIMS)} not run yet." in told
+    assert told.count("Not run yet: no record of the small list is there.") >= 8
+    assert told.count(" 2017 |") == len(published.CAMVID)
+    ours = [line.split("|")[-3:-1] for line in told.splitlines() if " 2017 |" in line]
+    assert {cell.strip() for row in ours for cell in row} <= {"–", "not run yet"}
+
+
+def test_one_seed_is_shown_without_a_spread_and_is_called_one_seed(place, capsys):
+    place(
+        suite_record("fcn8s-light", 0, 0.31),
+        suite_record("fcn16s-light", 0, 0.42, "fcn16s-light"),
+        suite_record("patch", 0, 0.2, "patch", epochs=None),
+    )
+    returned = run_page()
+    told = texts(returned)
+    assert "| FCN-8s, light | one seed (0) | 41.0 | 31.0 | 80.0 | 20.0 |" in told
+    assert "3 records, seed 0. CPU: A processor, 1 of 2 cores. segcourse 0.1.0" in told
+    assert "31.0 against 42.0: not held (0\u00a0of\u00a01)" in told
+    assert "Not run yet, 11 of 14: FCN-32s, light;" in told
+    assert "Val is above test for 3 of 3 networks, by 10.0 points on average." in told
+    assert "No photographs: CamVid is not on this machine." in told
+    widgets = [one for one in returned if type(one).__name__ == "Exploration"]
+    assert len(widgets) == 3
+    assert sum(type(one).__name__ == "HouseFigure" for one in returned) == 5
+
+
+def test_three_seeds_have_a_mean_and_an_interval(place, capsys):
+    runs = [
+        suite_record(name, seed, miou, name)
+        for name, seeds in (("fcn8s-light", (0.3, 0.4, 0.2)), ("fcn16s-light", (0.1, 0.3, 0.3)))
+        for seed, miou in enumerate(seeds)
+    ]
+    place(*runs)
+    told = texts(run_page())
+    assert "| FCN-8s, light | 3 seeds (0, 1, 2) | 40.0 (30.0 to 50.0) | 30.0 (20.0 to 40.0)" in told
+    assert (
+        "30.0 (20.0 to 40.0) against 23.3 (10.0 to 30.0): held in part (2\u00a0of\u00a03)" in told
+    )
+    assert "6 records, seeds 0, 1, 2." in told
+
+
+def test_the_committed_page_holds_the_numbers_of_the_committed_records():
+    cells = json.loads(PAGE.read_text("utf-8"))["cells"]
+    outputs = "".join(
+        "".join(output["data"].get("text/markdown", ""))
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if "data" in output
+    )
+    small = scoreboard.by_entry(results.read_all("suite_small").values())
+    for name, runs in small.items():
+        row = f"{scoreboard.display_name(name)} | {scoreboard.seeds(runs)} | "
+        assert row + scoreboard.cell(runs, "metrics.val.miou") in outputs
+    if not small:
+        assert "Not run yet: no record of the small list is there." in outputs
+    assert "No photographs: CamVid is not on this machine." in outputs
+
+
+# ---- cells of tables
+
+
+def test_a_number_that_a_record_lacks_is_not_a_run_that_is_missing():
+    assert scoreboard.cell([], "metrics.test.miou") == "not run yet"
+    assert scoreboard.cell([{"metrics": {"test": None}}], "metrics.test.miou") == "–"
+    assert scoreboard.cell([{"n": 1234.5}], "n", scale=1, digits=0) == "1,234"
+    assert np.isnan(scoreboard.average([], "n"))
+
+
+def test_records_are_gathered_by_entry_in_order_of_their_seeds():
+    runs = [suite_record("a", seed, 0.1 * seed) for seed in (2, 0)]
+    found = scoreboard.by_entry([*runs, {"metrics": {"times": []}}, {"command": "bench crf"}])
+    assert list(found) == ["a"]
+    assert [run["seed"] for run in found["a"]] == [0, 2]
+
+
+def test_the_protocol_names_what_must_be_equal():
+    assert scoreboard.protocol(suite_record("a", 0, 0.5)) == (
+        "camvid at 32×48, 367 training images, random weights at the start, 100 steps of 8, "
+        "16 epochs, fp32; chosen on 101 val images, 233 test images measured once"
+    )
+    other = suite_record("a", 0, 0.5, epochs=None, start={"run": "b-s0"})
+    other["data"] |= {"test": None}
+    told = scoreboard.protocol(other)
+    assert "weights of b-s0 at the start, 100 steps of 8, fp32" in told
+    assert told.endswith("no test images")
+
+
+def test_provenance_names_hardware_versions_days_and_seeds():
+    first, second = suite_record("a", 0, 0.5), suite_record("a", 1, 0.5)
+    second |= {"date": "2026-11-23T01:00:00+00:00"}
+    second["hardware"] = second["hardware"] | {"gpu": "A GPU"}
+    assert scoreboard.provenance([first, second]) == (
+        "2 records, seeds 0, 1. A GPU, A processor, 1 of 2 cores and CPU: A processor, "
+        "1 of 2 cores. segcourse 0.1.0, python 3.11.7, torch 2.15.0. 2026-11-21 to 2026-11-23."
+    )
+    assert scoreboard.provenance([]) == "No record is there: not run yet."
+
+
+def test_seconds_are_images_shown_over_images_a_second():
+    record = suite_record("a", 0, 0.4)
+    assert scoreboard.points_of(record) == [(8.0, 20.0, 0.4), (16.0, 40.0, 0.5)]
+    assert scoreboard.seconds_to(record, 0.4) == 20
+    assert scoreboard.seconds_to(record, 0.41) == 40
+    assert scoreboard.seconds_to(record, 0.6) is None
+
+
+def test_a_network_that_never_gets_there_says_so():
+    runs = {"fcn8s-light": [suite_record("a", 0, 0.4), suite_record("a", 1, 0.2)]}
+    table = result_tables.costs(list(runs), runs, lambda name: 2e9, 0.45)
+    assert "| FCN-8s, light | 0.62 | 2.00 | 20.0 (20.0 to 20.0) | 900 | 40, in 1 of 2 |" in table
+    assert "| never |" in result_tables.costs(list(runs), runs, lambda name: 2e9, 0.9)
+
+
+def test_equal_seconds_stand_beside_equal_epochs():
+    budget = {"seconds": 60.0, "steps": 1500, "of": "unet-light"}
+    runs = {
+        "unet-light": [suite_record("unet-light", 0, 0.5)],
+        "unet-light-seconds": [suite_record("unet-light-seconds", 0, 0.55, budget=budget)],
+    }
+    table = result_tables.equal_seconds(["unet-light"], runs)
+    assert "| U-Net, light | one seed (0) | 60 | 1,500 | 55.0 | 50.0 |" in table
+
+
+def test_the_ladder_measures_a_step_against_the_last_kept_one():
+    steps = [("best-0", "plain", True), ("best-1", "worse", False), ("best-2", "better", True)]
+    runs = {f"best-{i}": [suite_record("", 0, miou)] for i, miou in enumerate((0.5, 0.4, 0.52))}
+    table = result_tables.ladder([*steps, ("best", "longer", True)], runs)
+    gains = [line.split(" | ")[3] for line in table.splitlines()[2:]]
+    assert gains == ["–", "-10.0", "+2.0", "–"]
+    assert "| longer | not run yet |" in table
+
+
+def test_published_rows_and_ours_have_columns_of_their_own():
+    full = {"unet": [suite_record("unet", 0, 0.61)]}
+    small = {"unet-light": [suite_record("unet-light", 0, 0.33)]}
+    table = result_tables.beside_published(published.CAMVID, full, small)
+    (row,) = (line for line in table.splitlines() if "like U-Net" in line)
+    assert row.endswith("| 55.2 | 86.8 | 367 | no | 360×480 | Jégou 2017 | 61.0 | 33.0 |")
+    assert "another task" in table.splitlines()[0]
+
+
+def test_the_puzzle_of_the_page_is_in_the_published_table():
+    rows = [row for row in published.CAMVID if row.model == "DeconvNet"]
+    assert sorted((row.miou, row.images) for row in rows) == [(48.9, 367), (59.77, 3433)]
+    best = max((r for r in published.CAMVID if not r.pretrained), key=lambda r: r.miou)
+    assert (best.model, best.miou) == ("FC-DenseNet103", 66.9)
+    count = len(published.CAMVID)
+    assert f"of the {count * (count - 1) // 2} pairs" in PAGE.read_text("utf-8")
+
+
+def test_profiles_have_a_column_each_and_a_dash_where_a_group_is_absent():
+    def record(model, **shares):
+        config = {"model": model, "precision": "bf16", "batch": 8, "height": 360, "width": 480}
+        groups = [{"group": name, "share": share} for name, share in shares.items()]
+        return {"config": config, "metrics": {"groups": groups, "seconds_per_step": 0.0123}}
+
+    table = result_tables.profiles([record("unet", conv=0.6, data=0.1), record("aspp", conv=0.5)])
+    assert table.splitlines()[2:] == [
+        "| conv | 60.0 | 50.0 |",
+        "| data | 10.0 | – |",
+        "| a step, ms | 12.3 | 12.3 |",
+    ]
+
+
+# ---- records of a folder
+
+
+def test_all_records_of_a_folder_are_read_and_a_missing_folder_is_empty(place):
+    assert results.read_all("suite_small") == {}
+    place(suite_record("b", 0, 0.2), suite_record("a", 0, 0.1))
+    assert list(results.read_all("suite_small")) == ["suite_small/a-s0", "suite_small/b-s0"]
+
+
+def test_label_maps_come_back_as_frames_and_a_wrong_file_is_named(place):
+    out = place(suite_record("a", 0, 0.1))
+    maps = results.read_maps("suite_small", "truth-camvid.maps.png", (H, W))
+    row = np.array(Image.open(out / "truth-camvid.maps.png"))
+    assert maps.shape == (FRAMES, H, W)
+    assert np.array_equal(maps[1], row[:, W : 2 * W])
+    with pytest.raises(DataError, match=r"32 x 288 pixels, and frames of 32 x 47 side by side"):
+        results.read_maps("suite_small", "truth-camvid.maps.png", (H, 47))
+    with pytest.raises(DataError, match=r"no label maps in .*x\.png .*run the suite again"):
+        results.read_maps("suite_small", "x.png", (H, W))
