@@ -15,6 +15,8 @@ from segcourse.scoreboard import (
     cell,
     display_name,
     markdown_table,
+    protocol,
+    provenance,
     seconds_to,
     seeds,
     values,
@@ -96,6 +98,21 @@ def equal_epochs(names: Sequence[str], runs: Runs) -> str:
         for name in sorted(names, key=lambda name: -average(runs[name], f"{test}.miou"))
     ]
     return markdown_table(["network", "seeds", *shown], rows, 2)
+
+
+def under(table: str, runs: Runs) -> str:
+    """A table with the hardware, versions, dates and seeds of its runs, and how they were made."""
+    records = [record for found in runs.values() for record in found]
+    how = "\n".join(f"- {one}" for one in sorted({protocol(record) for record in records}))
+    return f"{table}\n\n{provenance(records)}\n\nProtocol:\n\n{how}"
+
+
+def missing(names: Sequence[str], runs: Runs) -> str:
+    """Which entries of a list have no record, by name."""
+    told = [display_name(name) for name in names if name not in runs]
+    if not told:
+        return "Every entry of the list has a record."
+    return f"Not run yet, {len(told)} of {len(names)}: {'; '.join(told)}."
 
 
 def equal_seconds(names: Sequence[str], runs: Runs) -> str:
@@ -231,6 +248,23 @@ def profiles(records: Sequence[dict]) -> str:
     ]
     step = ["a step, ms", *(f"{1000 * r['metrics']['seconds_per_step']:.1f}" for r in records)]
     return markdown_table(["% of a step", *heads], [*rows, step])
+
+
+def weights(records: Sequence[dict]) -> str:
+    """The committed weights: what they are, what was measured, and what measures it again."""
+    cards = "https://github.com/segcourse/segcourse/blob/main/weights"
+    rows = [
+        [
+            f"[{record['name']}]({cards}/{record['name']}/card.md)",
+            f"`{record['command']}`",
+            f"{record['parameters'] / 1e6:.2f}",
+            *(cell([record], f"metrics.{split}.miou") for split in ("val", "test")),
+            record["date"][:10],
+        ]
+        for record in records
+    ]
+    columns = ["weights and card", "made again by", "parameters (M)", "val mIoU", "test mIoU"]
+    return markdown_table([*columns, "date"], rows, 2)
 
 
 def val_against_test(names: Sequence[str], runs: Runs) -> str:

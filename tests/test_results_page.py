@@ -284,6 +284,13 @@ def test_profiles_have_a_column_each_and_a_dash_where_a_group_is_absent():
     ]
 
 
+def test_weights_are_listed_with_the_command_that_measures_them_again():
+    record = suite_record("", 0, 0.5) | {"name": "a", "command": "segcourse weights check a"}
+    row = result_tables.weights([record]).splitlines()[-1]
+    assert row.endswith("| `segcourse weights check a` | 0.62 | 60.0 | 50.0 | 2026-11-21 |")
+    assert "(https://github.com/segcourse/segcourse/blob/main/weights/a/card.md)" in row
+
+
 # ---- records of a folder
 
 
