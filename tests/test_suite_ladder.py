@@ -10,8 +10,8 @@ from segcourse import data
 from segcourse.cli import suite, suite_table
 from segcourse.cli.flags import parse_config
 from segcourse.cli.models import MODELS
-from segcourse.cli.suite_ladder import BASE, STEPS, Step, rungs
-from segcourse.cli.suite_place import jobs_of
+from segcourse.cli.suite_ladder import BASE, STEPS, Step, gains, rungs
+from segcourse.cli.suite_place import DONE, State, jobs_of
 from segcourse.cli.suite_runs import LADDER, RUNS, Entry
 from segcourse.config import differences
 from segcourse.errors import UsageError
@@ -60,8 +60,28 @@ def test_a_step_that_does_not_help_stays_in_the_list_and_the_next_builds_on_the_
     ]
     steps[1] = Step("b", "--clip 2", "two", kept=False)
     out = rungs(steps, "--batch 4")
-    assert out[:2] == kept[:2]
+    assert [r.flags for r in out[:2]] == [r.flags for r in kept[:2]]
     assert out[2].flags == "--batch 4 --lr 0.1 --ema 0.5"
+    assert [(r.on, r.kept) for r in out] == [("", True), ("best-0-a", False), ("best-0-a", True)]
+
+
+def test_the_table_tells_what_each_step_gained_on_val_over_the_one_it_builds_on():
+    steps = [Step("a", "", "1"), Step("b", "", "2", kept=False), Step("c", "", "3")]
+    val = {"best-0-a": {0: 0.5, 1: 0.52}, "best-1-b": {0: 0.49}, "best": {0: 0.6, 1: 0.56, 2: 0.9}}
+    assert gains(val, steps) == [
+        "best-1-b: val mIoU -0.0100 over best-0-a, not kept",
+        "best: val mIoU +0.0700 over best-0-a (+0.0400 to +0.1000, 2 seeds), kept",
+    ]
+    assert gains({"best": {0: 0.6}}, steps) == []
+
+    jobs = jobs_of(LADDER, (0,), ["best-0*", "best-1*"])
+    made = {"seconds": 1.0, "images_per_second": 1.0, "peak_memory_mib": 1.0, "epochs": 120}
+    states = {
+        job.label: State(DONE, found=made | {"metrics": {"val": {"miou": miou}, "test": None}})
+        for job, miou in zip(jobs, (0.5, 0.6), strict=True)
+    }
+    told = suite_table.table(jobs, states)
+    assert "best-1-scale-crop: val mIoU +0.1000 over best-0-plain, kept\n" in told
 
 
 def test_the_ladder_is_under_the_protocol_of_the_other_runs():

@@ -4,6 +4,7 @@ Every step trains with the flags of BASE, of all kept steps before it, and its o
 step's number and its change in words under `recipe`. What to do with the numbers:
 
 - A step is kept where its val mIoU is above that of the step it stands on; test decides nothing.
+  The suite prints the differences below its table.
 - A step that does not help gets `kept=False`. It stays in the list, so its record stays, and the
   steps after it no longer build on it: the suite puts their records aside and makes them again.
 - A new step goes before the last one, which only trains longer. Where it stands first among the
@@ -13,8 +14,9 @@ val is of the drive that most training images come from, and differences below w
 by say nothing: give a step in doubt more seeds. Until a step has its number, `kept` is a guess.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 # 2,750 steps of 16 images are 120 epochs of 367, as in the other runs; 16 fill a GPU better than 8.
 BASE = (
@@ -40,12 +42,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Rung:
-    """A step with everything that it builds on: an entry of the suite's list."""
+    """A step with everything that it builds on: an entry of the suite's list.
+
+    on: name of the rung that it changes, "" for the first.
+    """
 
     name: str
     flags: str
     step: int
     change: str
+    on: str
+    kept: bool
 
 
 STEPS = (
@@ -96,10 +103,31 @@ def rungs(steps: Sequence[Step] = STEPS, base: str = BASE) -> list[Rung]:
         steps: in order; the first is what the others change.
         base: flags that all share.
     """
-    found, flags = [], base.split()
+    found, flags, on = [], base.split(), ""
     for number, step in enumerate(steps):
         name = f"best-{number}-{step.name}" if number < len(steps) - 1 else "best"
         own = [*flags, *step.flags.split()]
-        found.append(Rung(name, " ".join(own), number, step.change))
-        flags = own if step.kept else flags
+        found.append(Rung(name, " ".join(own), number, step.change, on, step.kept))
+        flags, on = (own, name) if step.kept else (flags, on)
     return found
+
+
+def gains(val: Mapping[str, Mapping[int, float]], steps: Sequence[Step] = STEPS) -> list[str]:
+    """What every measured step gained on val, in a line each: what `kept` is decided by.
+
+    Args:
+        val: names of entries to the mean IoU on val by seed.
+        steps: as in `rungs`.
+    """
+    lines = []
+    for rung in rungs(steps):
+        seeds = sorted(val.get(rung.name, {}).keys() & val.get(rung.on, {}).keys())
+        if seeds:
+            gained = [val[rung.name][seed] - val[rung.on][seed] for seed in seeds]
+            kept = "kept" if rung.kept else "not kept"
+            over = f" ({min(gained):+.4f} to {max(gained):+.4f}, {len(seeds)} seeds)"
+            lines.append(
+                f"{rung.name}: val mIoU {mean(gained):+.4f} over {rung.on}"
+                f"{over if len(seeds) > 1 else ''}, {kept}"
+            )
+    return lines

@@ -9,6 +9,7 @@ from torch import nn
 from segcourse import cost
 from segcourse.cli.memory import readable_bytes, readable_count
 from segcourse.cli.models import MODELS, as_dense, trains_on_patches
+from segcourse.cli.suite_ladder import gains
 from segcourse.cli.suite_place import DONE, FAILED, IN_HAND, NO_DATA, PENDING, Job, State
 from segcourse.cli.suite_runs import Entry
 from segcourse.labels import CAMVID, ISBI, SCENES
@@ -98,6 +99,12 @@ def table(jobs: Sequence[Job], states: dict[str, State]) -> str:
             split = "test" if records[0]["metrics"]["test"] else "val"
             spread = f"{mean(scores):.4f} ({min(scores):.4f} to {max(scores):.4f})"
             lines.append(f"{name}: {split} mIoU {spread} over {len(scores)} seeds")
+    val: dict[str, dict[int, float]] = {}
+    for job in jobs:
+        state = states[job.label]
+        if state.word == DONE and (score := _miou(state.found, "val")) is not None:
+            val.setdefault(job.entry.name, {})[job.seed] = score
+    lines += gains(val)
     lines.append(_left(jobs, states))
     return "\n".join(lines)
 
