@@ -88,7 +88,7 @@ NETWORKS = {
     "segnet",
     "unet",
 }
-RESULTS = {"results", "claims", "published", "scoreboard", "result_tables"}
+RESULTS = {"results", "claims", "published", "scoreboard", "result_tables", "speed_tables"}
 ROOMS = {
     "": set(),
     "errors": set(),

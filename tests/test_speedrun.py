@@ -11,7 +11,7 @@ import torch
 from cli_tools import call
 from suite_kills import LENGTHS
 
-from segcourse import data
+from segcourse import data, speed_tables
 from segcourse.cli import speedrun, speedrun_train
 from segcourse.cli.flags import parse_config
 from segcourse.cli.models import MODELS
@@ -36,6 +36,10 @@ TINY = (
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     monkeypatch.setattr(data, "LENGTHS", LENGTHS)
+
+
+def timeline(metrics) -> dict[str, float]:
+    return {one["part"]: one["seconds"] for one in metrics["timeline"]}
 
 
 def race(capsys, out, *words, recipe=""):
@@ -89,7 +93,7 @@ def test_where_the_system_does_not_say_the_clock_starts_with_the_command(
     code, told, _, made = race(capsys, tmp_path, "--target", 0)
     assert (code, made["metrics"]["clock"]) == (0, "the command")
     assert "since the start of the command" in told
-    assert "import" not in made["metrics"]["timeline"]
+    assert "import" not in timeline(made["metrics"])
 
 
 # ---- stages
@@ -156,16 +160,9 @@ def test_a_target_that_is_reached_ends_the_run_at_that_check(tmp_path, capsys):
     assert check["val_miou"] == metrics["val"]["miou"]
     assert metrics["test_measurements"] == 1
     assert "the target 0.001 is reached" in told
-    assert sum(metrics["timeline"].values()) == pytest.approx(metrics["seconds"], abs=0.1)
-    assert set(metrics["timeline"]) == {
-        "import",
-        "other",
-        "device",
-        "data",
-        "build",
-        "train",
-        "eval",
-    }
+    assert sum(timeline(metrics).values()) == pytest.approx(metrics["seconds"], abs=0.1)
+    parts = ["import", "other", "device", "data", "build", "train", "eval"]
+    assert list(timeline(metrics)) == parts
     assert metrics["seconds_without_compile"] == metrics["seconds"]
     assert check["seconds"] <= metrics["seconds"]
     assert made["config"]["recipe"]["model"] == "full-resolution"
@@ -236,7 +233,7 @@ def test_on_a_gpu_every_second_is_accounted_for(tmp_path, capsys):
     _, _, _, made = race(capsys, tmp_path, *words, recipe=recipe)
     metrics = made["metrics"]
     assert metrics["steps"] == 8
-    assert sum(metrics["timeline"].values()) == pytest.approx(metrics["seconds"], abs=0.1)
+    assert sum(timeline(metrics).values()) == pytest.approx(metrics["seconds"], abs=0.1)
     assert made["hardware"]["gpu"] == torch.cuda.get_device_name()
 
 
@@ -248,6 +245,48 @@ def test_a_set_halved_on_a_gpu_equals_the_cpus():
     assert moved.labels.is_cuda
     assert torch.equal(moved.images.cpu(), halved(whole).images)
     assert torch.equal(moved.labels.cpu(), halved(whole).labels)
+
+
+# ---- as a table
+
+
+def test_the_table_has_a_row_a_part_and_says_what_was_reached(tmp_path, capsys):
+    made = race(capsys, tmp_path, "--target", 0.99, "--checks", 1)[3]
+    table = speed_tables.speedruns([made]).splitlines()
+    assert table[0] == "| seconds | full-resolution, seed 0 |"
+    parts = [line.split(" | ")[0][2:] for line in table[2:]]
+    assert parts[:-5] == list(timeline(made["metrics"]))
+    assert f"| test mIoU | {100 * made['metrics']['test']['miou']:.1f} |" in table
+    assert table[-2:] == ["| the target | 99.0, not reached |", "| test was looked at | once |"]
+
+    other = {
+        "seed": 1,
+        "config": {"recipe": {"model": "unet-aspp"}},
+        "metrics": {
+            "timeline": [
+                {"part": "compile", "seconds": 30.04},
+                {"part": "train", "seconds": 20.0},
+            ],
+            "seconds": 50.04,
+            "seconds_without_compile": 20.0,
+            "target": 0.601,
+            "reached": True,
+            "test": {"miou": 0.6123},
+            "test_measurements": 2,
+        },
+    }
+    made["metrics"]["timeline"] = [{"part": "train", "seconds": 7.0}]
+    assert speed_tables.speedruns([made, other]).splitlines()[2:4] == [
+        "| train | 7.0 | 20.0 |",
+        "| compile | – | 30.0 |",
+    ]
+    assert speed_tables.speedruns([other]).splitlines()[-5:] == [
+        "| **all** | **50.0** |",
+        "| all but compiling | 20.0 |",
+        "| test mIoU | 61.2 |",
+        "| the target | 60.1, reached |",
+        "| test was looked at | 2 times |",
+    ]
 
 
 # ---- compiling
@@ -274,8 +313,8 @@ def test_compiling_is_a_part_of_its_own_and_changes_no_weight_and_no_average(
     assert seen == [False]
     assert calls == [(4, True, True)] * (2 + 8)  # two sizes, eight steps, and no evaluation
     assert again["test"] == plain["test"]
-    assert again["timeline"]["compile"] > 0
-    rest = again["seconds"] - again["timeline"]["compile"]
+    assert timeline(again)["compile"] > 0
+    rest = again["seconds"] - timeline(again)["compile"]
     assert again["seconds_without_compile"] == pytest.approx(rest, abs=1e-3)
 
 

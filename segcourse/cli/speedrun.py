@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         "reached": found.reached,
         "seconds": seconds,
         "seconds_without_compile": seconds - compiling,
-        "timeline": timeline,
+        "timeline": [{"part": name, "seconds": spent} for name, spent in timeline.items()],
         "clock": "the command" if age is None else "the process",
         "checks": found.checks,
         "val": summary(found.val, found.classes),
@@ -162,7 +162,7 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _table(metrics: dict, device: torch.device) -> str:
-    rows = [f"  {name:<10} {seconds:>8.2f} s" for name, seconds in metrics["timeline"].items()]
+    rows = [f"  {one['part']:<10} {one['seconds']:>8.2f} s" for one in metrics["timeline"]]
     told = "reached" if metrics["reached"] else "not reached"
     return "\n".join(
         [

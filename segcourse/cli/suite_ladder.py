@@ -7,8 +7,8 @@ step's number and its change in words under `recipe`. What to do with the number
   The suite prints the differences below its table.
 - A step that does not help gets `kept=False`. It stays in the list, so its record stays, and the
   steps after it no longer build on it: the suite puts their records aside and makes them again.
-- A new step goes before the last one, which only trains longer. Where it stands first among the
-  steps that are not measured yet, no record is lost.
+- A new step goes right before the last one, which only trains longer: so no other changes its
+  number.
 
 val is of the drive that most training images come from, and differences below what two seeds differ
 by say nothing: give a step in doubt more seeds. Until a step has its number, `kept` is a guess.
