@@ -313,6 +313,28 @@ def test_the_best_of_the_settings_tried_is_taken(monkeypatch):
     assert tried[0].sxy == 32 / 6
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_crf_and_the_label_maps_are_those_of_the_cpu(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(suite_crf, "SETTINGS", 1)
+    entry = Entry("first", FIRST.flags + " --precision bf16 --channels-last", crf=True)
+    monkeypatch.setattr(suite, "TOYS", (entry,))
+    out, told = tmp_path / "out", tmp_path / "e.json"
+    assert run(capsys, out, "--device", "cuda")[0] == 0
+    made = record(out, "first-s0")
+    assert made["hardware"]["gpu"]
+    flags = words(Settings(**made["metrics"]["crf"]["parameters"])).split()
+    command = ["eval", out / "trained" / "first-s0", "--split", "test", "--crf", *flags]
+    assert call(capsys, *command, "--device", "cpu", "--json", told)[0] == 0
+    found = json.loads(told.read_text())["metrics"]["pixel_accuracy"]
+    assert found == pytest.approx(made["metrics"]["crf"]["test"]["pixel_accuracy"], abs=0.02)
+    trained = load_run(out / "trained" / "first-s0", torch.device("cpu"))
+    images = [image for image, _ in data.Scenes(LENGTHS["test"], (32, 32), split="test")]
+    with torch.no_grad():
+        labels = trained.model(normalise(torch.stack(images).float() / 255)).argmax(1)
+    with Image.open(out / made["maps"]["file"]) as picture:
+        assert (np.asarray(picture) == torch.cat(list(labels), 1).numpy()).mean() > 0.98
+
+
 def test_there_is_time_for_the_crf_or_it_waits(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(suite, "TOYS", (Entry("first", FIRST.flags, crf=True),))
     monkeypatch.setattr(suite_crf, "seconds_an_image", lambda *given: 1.0)

@@ -62,7 +62,7 @@ def plan(jobs: Sequence[Job], states: dict[str, State], device: torch.device) ->
         if rates
         else f"no run was timed yet: minutes assume {readable_count(rate)} multiply-adds a second"
     )
-    told = f"about {minutes:.0f} minutes are left on {device}; {basis}, without evaluations"
+    told = f"about {minutes:.0f} minutes are left on {device}; {basis}, without evaluations and CRF"
     return "\n".join([_layout(rows), told, "This was the plan: nothing was trained."])
 
 
