@@ -1,16 +1,19 @@
 """How long a class takes to mark: the sandbox of `segcourse grade run` against stock nbgrader.
 
-    python benchmarks/grading.py --submissions 100
+    python benchmarks/grading.py --submissions 100 --out results/grading/speed.json
 
 The same submissions of one assignment, on so many cores, one way after the other: `segcourse grade
 run` with one shard a core, gradebook included, and `nbgrader autograde` in one run (stock: it
 starts a kernel for each submission, without a sandbox, on one core). Memory is the most that all
-processes of a way used together. Writes the record with `--out`. Linux only, with bubblewrap.
+processes of a way used together; a page that several share counts once. CPU time is that of all
+processes; it says what a busy machine's clock does not. Linux only, with bubblewrap; memory of
+workers is only read by root, or by the user whose namespaces they are in.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,26 +24,27 @@ from pathlib import Path
 
 from segcourse.grading import notebook
 from segcourse.grading.course import Course
-from segcourse.grading.processes import family, memory_mib
+from segcourse.grading.processes import family
 from segcourse.records import record, write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class Watch:
-    """Runs a command, and looks at the memory of all its processes every tenth of a second."""
+    """Runs a command, and looks at the memory of all its processes every second."""
 
     def __init__(self, command: list[str], folder: Path):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), cpu_of_children()
         log = (folder / "log.txt").open("w")
         self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         self.peak = 0.0
         looker = threading.Thread(target=self.look, daemon=True)
         looker.start()
         self.process.wait()
+        self.seconds = time.perf_counter() - start
+        self.cpu = cpu_of_children() - cpu
         looker.join()
         log.close()
-        self.seconds = time.perf_counter() - start
         if self.process.returncode:
             said = (folder / "log.txt").read_text()[-2000:]
             raise RuntimeError(f"{' '.join(command)} ended with {self.process.returncode}: {said}")
@@ -48,8 +52,27 @@ class Watch:
     def look(self) -> None:
         """Look until the process ends."""
         while self.process.poll() is None:
-            self.peak = max(self.peak, memory_mib(family(self.process.pid)))
-            time.sleep(0.1)
+            self.peak = max(self.peak, sum(map(own_mib, family(self.process.pid))))
+            time.sleep(1)
+
+    def __str__(self):
+        return f"{self.seconds:.0f} s, {self.cpu:.0f} s of CPU time, {self.peak:.0f} MiB"
+
+
+def cpu_of_children() -> float:
+    """CPU time of all that this process has started and that has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def own_mib(pid: int) -> float:
+    """Memory of a process in MiB, with its share of the pages that others have, too."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    kib = [int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))]
+    return sum(kib) / 1024
 
 
 def hand_in(course: Course, stem: str, count: int, received: Path) -> None:
@@ -115,23 +138,23 @@ def main() -> int:
         other = Course(folder / "stock")
         shutil.copytree(course.root, other.root)
         stock(other)
+        load = os.getloadavg()[0]
+        print(f"load {load:.2f}: on a busy machine compare the CPU times", flush=True)
         place = ["--course", str(course.root), "--shards", str(args.cores)]
         ours = Watch([sys.executable, "-m", "segcourse", "grade", "run", stem, *place], folder)
-        print(f"segcourse grade run: {ours.seconds:.0f} s, {ours.peak:.0f} MiB", flush=True)
+        print(f"segcourse grade run: {ours}", flush=True)
         theirs = Watch([sys.executable, "-m", "nbgrader", "autograde", stem], other.root)
-        print(f"nbgrader autograde:  {theirs.seconds:.0f} s, {theirs.peak:.0f} MiB", flush=True)
+        print(f"nbgrader autograde:  {theirs}", flush=True)
         same = scores(course, stem) == scores(other, stem)
     faster = theirs.seconds / ours.seconds
     print(f"{faster:.1f} times as fast; marks {'equal' if same else 'differ'}")
     if args.out:
+        ways = {"segcourse": ours, "nbgrader": theirs}
         metrics = {
-            "segcourse_seconds": ours.seconds,
-            "segcourse_peak_mib": ours.peak,
-            "nbgrader_seconds": theirs.seconds,
-            "nbgrader_peak_mib": theirs.peak,
-            "times_as_fast": faster,
-            "marks_equal": same,
+            name: {"seconds": way.seconds, "cpu_seconds": way.cpu, "peak_mib": way.peak}
+            for name, way in ways.items()
         }
+        metrics |= {"times_as_fast": faster, "marks_equal": same, "load_before": load}
         config = {"submissions": args.submissions, "shards": args.cores, "assignment": stem}
         command = ["python", "benchmarks/grading.py", *sys.argv[1:]]
         seconds = time.perf_counter() - start

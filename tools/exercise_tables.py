@@ -1,10 +1,12 @@
-"""The tables of exercises/README.md: `python -m tools.exercise_tables marks|hostile`.
+"""The tables of exercises/README.md: `python -m tools.exercise_tables marks|hostile|speed`.
 
+`speed` reads the record of benchmarks/grading.py (its table is in benchmarks/README.md, too).
 `marks` runs every hand-written answer in the sandbox and compares its points with those that its
 author wrote down before. `hostile` marks the hostile and damaged corpus of the tests.
 """
 
 import copy
+import json
 import re
 import sys
 import tempfile
@@ -116,7 +118,37 @@ def hostile() -> int:
     return wrong
 
 
+def speed_table() -> str:
+    """What results/grading/speed.json says, as a sentence and a table."""
+    found = json.loads((ROOT / "results" / "grading" / "speed.json").read_text("utf-8"))
+    config, metrics = found["config"], found["metrics"]
+    equal = "equal" if metrics["marks_equal"] else "different"
+    lines = [
+        f"{config['submissions']} submissions of `{config['assignment']}`, one way after the other "
+        f"on the same machine, load {metrics['load_before']:.1f} when it began: "
+        f"{metrics['times_as_fast']:.1f} times as fast, {equal} marks.",
+        "",
+        "| | seconds | CPU seconds | most memory |\n|---|---|---|---|",
+    ]
+    names = {
+        "segcourse": f"`segcourse grade run`, {config['shards']} shards",
+        "nbgrader": "`nbgrader autograde`",
+    }
+    for way, name in names.items():
+        used = metrics[way]
+        times = f"{used['seconds']:.0f} | {used['cpu_seconds']:.0f}"
+        lines.append(f"| {name} | {times} | {used['peak_mib']:.0f} MiB |")
+    return "\n".join(lines)
+
+
+def speed() -> int:
+    """Print the table of the record."""
+    print(speed_table())
+    return 0
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["marks"], ["hostile"]):
+    made = {"marks": marks, "hostile": hostile, "speed": speed}
+    if len(sys.argv) != 2 or sys.argv[1] not in made:
         sys.exit(__doc__)
-    sys.exit(min(1, {"marks": marks, "hostile": hostile}[sys.argv[1]]()))
+    sys.exit(min(1, made[sys.argv[1]]()))

@@ -4,6 +4,7 @@ Tests run in its main thread, so that a time limit can stop them; it ends when i
 nothing is left when the process that started it is killed. `Shard` is the other end.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 
 START = 180
 """Seconds for the first record's imports on a busy machine."""
+ENDS_WITHIN = 2
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,15 @@ class Shard:
         return bytes(data)
 
     def close(self) -> None:
-        """End the process; a worker dies with it."""
+        """End the process; its workers end with it."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdin.close()
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+            try:
+                self.process.wait(ENDS_WITHIN)
+            except subprocess.TimeoutExpired:  # it was marking, or it hangs
+                self.process.kill()
+                self.process.wait()
             self.process.stdout.close()
             self.process = None
 
