@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,24 @@ def test_an_attack_fails_and_the_same_server_goes_on(server, attack):
     assert server.process is process
     assert set(family(process.pid)) == at_start
     assert inside(server, "print(7)") == "7\n"
+
+
+@needs_walls
+def test_a_python_under_tmp_is_seen_inside_and_can_not_be_changed(monkeypatch):
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        Path(name, "library.py").write_text("VALUE = 8")
+        Path(name, "library.py").chmod(0o666)
+        folders = [*walls.python_folders(), Path(name)]
+        monkeypatch.setattr(walls, "python_folders", lambda: folders)
+        walls.walls.cache_clear()
+        try:
+            with ForkServer() as server:
+                assert inside(server, f"print(open('{name}/library.py').read())") == "VALUE = 8\n"
+                with sandbox.Session(LIMITS, server=server) as session:
+                    assert "Read-only" in session.run(f"open('{name}/library.py', 'a')")[1]
+        finally:
+            walls.walls.cache_clear()
 
 
 @needs_walls
