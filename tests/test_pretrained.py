@@ -320,7 +320,7 @@ def test_halves_keep_statistics_and_refuse_what_they_cannot_hold():
     assert [t.dtype for t in rounded.values()] == [torch.float16, torch.float32, torch.int64]
     assert torch.equal(rounded["b.running_var"], state["b.running_var"])
     for wrong in (1e5, torch.inf, torch.nan):
-        with pytest.raises(DataError, match=r"x: a.weight holds .*, and halves end at 65,504"):
+        with pytest.raises(DataError, match=r"x: a.weight holds .*, and fp16 ends at 65,504"):
             weights_files.halves({"a.weight": torch.tensor([1.0, wrong])}, Path("x"))
 
 

@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "export",
         run_export,
         "write a run's best weights as a folder with a card",
-        "Write the weights of a run's best checkpoint in halves, measure them again on val and "
+        "Write the weights of a run's best checkpoint as fp16, measure them again on val and "
         f"test, and write\nrecord and card. At most {LIMIT // 10**6} MB: for light networks.",
         "segcourse weights export runs/x --name streets",
     )

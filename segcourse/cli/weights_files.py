@@ -71,7 +71,7 @@ def export(
     content = weights.to_bytes(halves(run.trained.state_dict(), run.weights))
     if len(content) > LIMIT:
         raise UsageError(
-            f"{config.model} takes {len(content):,} bytes in halves, and {LIMIT:,} is the most for "
+            f"{config.model} takes {len(content):,} bytes as fp16, and {LIMIT:,} is the most for "
             "weights that are committed: export a light network"
         )
     root = config.root if root is None else root
@@ -141,8 +141,8 @@ def halves(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not rounded[name].isfinite().all():
             largest = tensor.abs().max().item()
             raise DataError(
-                f"{file}: {name} holds {largest:g}, and halves end at 65,504: this run diverged, "
-                "or is no network to keep in halves"
+                f"{file}: {name} holds {largest:g}, and fp16 ends at 65,504: this run diverged, "
+                "or is no network to keep as fp16"
             )
     return rounded
 
