@@ -1,6 +1,6 @@
 """Small trained weights that come with the course, each with a card that says what they are.
 
-    weights/NAME/model.safetensors   halves (fp16), at most 8 MB
+    weights/NAME/model.safetensors   fp16, at most 8 MB
                  record.json         network, classes, data, recipe, and what was measured from it
                  card.md             the same for a person
 
