@@ -203,3 +203,23 @@ def test_profile_refuses_what_it_cannot_do(words, message, capsys):
     code, out, err = call(capsys, "bench", "profile", *small, *words)
     assert (code, out) == (2, "")
     assert message in err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.filterwarnings("default")
+def test_profile_on_a_gpu_adds_up_kernels_and_names_who_launched_them(tmp_path, capsys):
+    words = ["--model", "unet-light", "--batch", 8, "--steps", 3, "--precision", "bf16"]
+    words += ["--channels-last", "--device", "cuda", "--json", tmp_path / "p.json"]
+    code, out, _ = call(capsys, "bench", "profile", *words)
+    assert code == 0
+    found = json.loads((tmp_path / "p.json").read_text("utf-8"))["metrics"]
+    assert found["on_gpu"]
+    shares = {row["group"]: row["share"] for row in found["groups"]}
+    assert sum(shares.values()) == pytest.approx(1, abs=0.05)  # a copy may overlap with a kernel
+    for name in ("convolution forward", "convolution backward", "norm", "optimizer", "loss"):
+        assert shares[name] > 0
+    assert shares["data and augmentation"] > 0
+    assert shares["other"] < 0.2  # kernels found their operators
+    assert IDLE in shares
+    assert IDLE in out

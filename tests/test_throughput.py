@@ -289,3 +289,16 @@ def test_last_batch_of_one_image_is_refused(script, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         script("throughput").main()
     assert "give batches of 2 or more" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.filterwarnings("default")
+def test_benchmark_on_a_gpu_measures_memory_of_each_way(measure):
+    words = ["--device", "cuda", "--height", 64, "--width", 64, "--no-compile", "--workers", 2]
+    (network,) = measure("--models", "unet-light", *words)["metrics"]["networks"]
+    ways = network["training"]
+    weights = 4 * network["parameters"]
+    for kind in ("ours", "torchvision_pipeline"):
+        assert ways[kind]["peak_bytes"] > 4 * weights  # gradients, and two moments of AdamW
+        assert network["inference"][kind]["peak_bytes"] < ways[kind]["peak_bytes"]
