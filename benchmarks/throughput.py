@@ -21,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -148,15 +149,24 @@ class Bench:
     def feed_alone(self) -> dict:
         """Images a second of both feeds with nothing behind them, in turns."""
         speeds: dict[str, list[float]] = {name: [] for name in self.feeds}
+        failed: dict[str, str] = {}
+
+        def once(name: str) -> float:
+            wait(self.device)
+            started = time.perf_counter()
+            images = sum(len(labels) for _, labels in self.feeds[name].training())
+            wait(self.device)
+            return images / (time.perf_counter() - started)
+
         for turn in range(self.args.repeats + 1):
-            for name, feed in self.feeds.items():
-                wait(self.device)
-                started = time.perf_counter()
-                images = sum(len(labels) for _, labels in feed.training())
-                wait(self.device)
-                if turn:  # the first one starts the workers
-                    speeds[name].append(images / (time.perf_counter() - started))
-        return {name: spread(found) for name, found in speeds.items()}
+            for name in speeds:
+                found = None if name in failed else attempt(failed, name, lambda n=name: once(n))
+                if turn and found:  # the first one starts the workers
+                    speeds[name].append(found)
+        return {
+            name: {"error": failed[name]} if name in failed else spread(found)
+            for name, found in speeds.items()
+        }
 
     def prepare(self, model: nn.Module, feed: Feed, compiled: bool) -> Way:
         """Build a way and warm it: steps and predictions that are not timed, memory at its peak."""
@@ -448,6 +458,8 @@ def main() -> int:
     """Measure, print a table for each network and write the record."""
     args = arguments()
     begun, device = time.perf_counter(), args.device
+    config = {name: value for name, value in vars(args).items() if name != "out"}
+    command = ["python", "benchmarks/throughput.py", *sys.argv[1:]]
     end = begun + 60 * args.minutes
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -467,32 +479,38 @@ def main() -> int:
         metrics["copy_bytes_per_second"] = copy_bandwidth(device, 10)
         bench = Bench(args, resident, files)
         metrics["feeds_alone_images_per_second"] = bench.feed_alone()
-        fed = metrics["feeds_alone_images_per_second"]
+        alone = {
+            name: f"{found['median']:.0f} images/s" if "median" in found else found["error"]
+            for name, found in metrics["feeds_alone_images_per_second"].items()
+        }
         print(
             f"{len(resident)} images of {args.height}x{args.width}, {args.precision}, {device}; "
             f"a large matrix product {rate / 1e12:.2f} TFLOP/s\nfeeds alone: "
-            + ", ".join(f"{k} {v['median']:.0f} images/s" for k, v in fed.items())
+            + ", ".join(f"{name} {told}" for name, told in alone.items())
         )
-        metrics["networks"] = []
+        networks = [{"model": name, "error": "not reached"} for name in args.models]
+        metrics["networks"] = networks
+        crashed = False
         for i, name in enumerate(args.models):
             now = time.perf_counter()
-            if now > end:
-                found = {"model": name, "error": "the minutes were over"}
-            else:
-                found = network(bench, name, now + (end - now) / (len(args.models) - i))
-            metrics["networks"].append(found)
-            print(table(found, rate), flush=True)
+            try:
+                if now > end:
+                    networks[i]["error"] = "the minutes were over"
+                else:
+                    networks[i] = network(bench, name, now + (end - now) / (len(networks) - i))
+            except Exception as error:  # whatever a network may raise: the next one is another
+                traceback.print_exc()
+                networks[i]["error"] = f"{type(error).__name__}: {error}"
+                crashed = True
+            print(table(networks[i], rate), flush=True)
             torch.compiler.reset()
             gc.collect()
+            if args.out:  # after each, so that a kill leaves what was measured
+                seconds = time.perf_counter() - begun
+                made = record(command, config, SEED, metrics, [], seconds, device=device)
+                write_record(args.out, made)
         bench.close()
-    if args.out:
-        config = vars(args) | {"out": None, "workers": args.workers}
-        if math.isinf(args.minutes):
-            config["minutes"] = None
-        command = ["python", "benchmarks/throughput.py", *sys.argv[1:]]
-        seconds = time.perf_counter() - begun
-        write_record(args.out, record(command, config, SEED, metrics, [], seconds, device=device))
-    return 0
+    return 1 if crashed else 0
 
 
 if __name__ == "__main__":

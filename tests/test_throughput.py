@@ -219,11 +219,11 @@ def measure(script, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # put back after the test
 
-    def run(*words):
+    def run(*words, code=0):
         given = ["--device", "cpu", "--height", 32, "--width", 32, "--images", 6, "--batch", 4]
         given += ["--repeats", 1, "--workers", 0, "--out", tmp_path / "t.json", *words]
         monkeypatch.setattr(sys, "argv", ["throughput.py", *map(str, given)])
-        assert throughput.main() == 0
+        assert throughput.main() == code
         return json.loads((tmp_path / "t.json").read_text("utf-8"))
 
     return run
@@ -271,6 +271,43 @@ def test_loss_that_is_no_number_is_an_entry(script, measure, monkeypatch):
     monkeypatch.setattr(throughput, "training_step", lambda *_: torch.tensor(math.nan))
     (network,) = measure("--models", "aspp-s-light")["metrics"]["networks"]
     assert network["training"]["ours"] == {"error": "RuntimeError: the loss is nan"}
+
+
+def test_network_that_breaks_is_an_entry_and_the_record_was_written_before(
+    script, measure, monkeypatch, tmp_path, capsys
+):
+    throughput = script("throughput")
+    network = throughput.network
+
+    def broken(bench, name, until):
+        if name == "unet-light":
+            before = json.loads((tmp_path / "t.json").read_text("utf-8"))["metrics"]["networks"]
+            assert before[1] == {"model": "unet-light", "error": "not reached"}
+            raise ValueError("a size that it refuses")
+        return network(bench, name, until)
+
+    monkeypatch.setattr(throughput, "network", broken)
+    found = measure("--models", "aspp-s-light", "unet-light", code=1)["metrics"]["networks"]
+    assert found[0]["training"]["ours"]["turns"] == 1
+    assert found[1] == {"model": "unet-light", "error": "ValueError: a size that it refuses"}
+    assert "a size that it refuses" in capsys.readouterr().err
+
+
+def test_feed_that_breaks_is_told_and_ours_goes_on(script, measure, monkeypatch, capsys):
+    throughput = script("throughput")
+
+    def broken(self, found):
+        raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly")
+
+    monkeypatch.setattr(throughput.Bench, "_sent", broken)
+    metrics = measure("--models", "aspp-s-light")["metrics"]
+    told = {"error": "RuntimeError: DataLoader worker (pid 7) exited unexpectedly"}
+    assert metrics["feeds_alone_images_per_second"]["torchvision_pipeline"] == told
+    assert metrics["feeds_alone_images_per_second"]["ours"]["median"] > 0
+    (network,) = metrics["networks"]
+    assert network["training"]["torchvision_pipeline"] == told
+    assert network["training"]["ours"]["turns"] == 1
+    assert "torchvision_pipeline RuntimeError" in capsys.readouterr().out
 
 
 def test_networks_for_which_no_minute_is_left_are_told(measure):
