@@ -4,7 +4,7 @@ A row that has no record says so, and no table mixes records of different data o
 shows each list by itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from segcourse.claims.judging import NOT_RUN, Finding, Judged
 from segcourse.claims.on_camvid import PAIRS, entry_of, judge_pair
@@ -91,7 +91,7 @@ def equal_epochs(names: Sequence[str], runs: Runs) -> str:
     }
     rows = [
         [
-            display_name(name),
+            _continued(name, runs[name]),
             seeds(runs[name]),
             *(cell(runs[name], path) for path in shown.values()),
         ]
@@ -107,9 +107,9 @@ def under(table: str, runs: Runs) -> str:
     return f"{table}\n\n{provenance(records)}\n\nProtocol:\n\n{how}"
 
 
-def missing(names: Sequence[str], runs: Runs) -> str:
+def missing(names: Sequence[str], recorded: Collection[str]) -> str:
     """Which entries of a list have no record, by name."""
-    told = [display_name(name) for name in names if name not in runs]
+    told = [display_name(name) for name in names if name not in recorded]
     if not told:
         return "Every entry of the list has a record."
     return f"Not run yet, {len(told)} of {len(names)}: {'; '.join(told)}."
@@ -147,17 +147,19 @@ def beside_published(published: Sequence[Published], full: Runs, small: Runs) ->
             [
                 row.model,
                 f"{row.miou:.1f}",
-                ABSENT if row.accuracy is None else f"{row.accuracy:.1f}",
+                ours[0],
                 f"{row.images:,}",
                 "yes" if row.pretrained else "no",
                 "×".join(map(str, row.size)),
+                ABSENT if row.accuracy is None else f"{row.accuracy:.1f}",
                 row.source,
-                *ours,
+                ours[1],
             ]
         )
-    columns = ["network", "mIoU", "pixel acc.", "trained on", "pretrained", "size", "source"]
-    ours = ["ours, 360×480, random start", "another task: ours, 120×160, light"]
-    return markdown_table([*columns, *ours], rows)
+    ours = "ours, random start, 367, 360×480"
+    protocol_columns = ["trained on", "pretrained", "size", "pixel acc.", "source"]
+    columns = ["network", "mIoU", ours, *protocol_columns, "another task: ours, 120×160, light"]
+    return markdown_table(columns, rows)
 
 
 def by_class(names: Sequence[str], runs: Runs) -> tuple[list[str], list[list[float]]]:
@@ -194,15 +196,15 @@ def costs(
             said += f", in {len(reached)} of {len(times)}"
         rows.append(
             [
-                display_name(name),
+                _continued(name, runs[name]),
                 f"{average(runs[name], 'parameters') / 1e6:.2f}",
                 f"{multiply_adds(name) / 1e9:,.2f}",
                 cell(runs[name], "images_per_second", 1),
-                f"{average(runs[name], 'peak_memory_mib'):,.0f}",
+                _gpu_memory(runs[name]),
                 said,
             ]
         )
-    units = ["parameters (M)", "multiply-adds (G)", "training, images/s", "peak memory (MiB)"]
+    units = ["parameters (M)", "multiply-adds (G)", "training, images/s", "GPU memory (MiB)"]
     return markdown_table(["network", *units, f"seconds to {100 * aim:.0f} on val"], rows)
 
 
@@ -233,23 +235,6 @@ def ladder(steps: Sequence[tuple[str, str, bool]], runs: Runs) -> str:
     return markdown_table(columns, rows, 2)
 
 
-def profiles(records: Sequence[dict]) -> str:
-    """Where the time of a training step goes: a column for each profile, shares in percent."""
-    groups = dict.fromkeys(g["group"] for r in records for g in r["metrics"]["groups"])
-    heads = [
-        f"{r['config']['model']}, {r['config']['precision']}, "
-        f"{r['config']['batch']} of {r['config']['height']}×{r['config']['width']}"
-        for r in records
-    ]
-    shares = [{g["group"]: g["share"] for g in r["metrics"]["groups"]} for r in records]
-    rows = [
-        [group, *(f"{100 * one[group]:.1f}" if group in one else ABSENT for one in shares)]
-        for group in groups
-    ]
-    step = ["a step, ms", *(f"{1000 * r['metrics']['seconds_per_step']:.1f}" for r in records)]
-    return markdown_table(["% of a step", *heads], [*rows, step])
-
-
 def weights(records: Sequence[dict]) -> str:
     """The committed weights: what they are, what was measured, and what measures it again."""
     cards = "https://github.com/segcourse/segcourse/blob/main/weights"
@@ -278,6 +263,20 @@ def val_against_test(names: Sequence[str], runs: Runs) -> str:
         splits = (cell(runs[name], f"metrics.{split}.miou") for split in ("val", "test"))
         rows.append([display_name(name), *splits, cell(gaps, "gap")])
     return markdown_table(["network", "val mIoU", "test mIoU", "val above test"], rows)
+
+
+def _gpu_memory(runs: Sequence[dict]) -> str:
+    """Peak memory of a GPU; on a CPU a record has that of the process, earlier runs included."""
+    on_gpu = [run for run in runs if "gpu" in run["hardware"]]
+    return f"{average(on_gpu, 'peak_memory_mib'):,.0f}" if on_gpu else ABSENT
+
+
+def _continued(name: str, runs: Sequence[dict]) -> str:
+    """A name, and whose weights it started from: such a run had the training of both."""
+    start = runs[0].get("start")
+    if not start:
+        return display_name(name)
+    return f"{display_name(name)} (continues {display_name(start['run'].rpartition('-s')[0])})"
 
 
 def _verdict(finding: Finding | None) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcourse import published, result_tables, results, scoreboard
+from segcourse import published, result_tables, results, scoreboard, speed_tables
 from segcourse.claims import CLAIMS
 from segcourse.cli.suite_runs import RUNS, SMALL
 from segcourse.errors import DataError
@@ -114,16 +114,18 @@ def texts(returned):
 
 def test_without_a_record_every_table_says_not_run_and_shows_no_number_of_ours(place, capsys):
     told = texts(run_page())
-    count = len([e for e in SMALL if not e.change])
+    count = len([e for e in SMALL if not e.change and not e.seconds])
     assert f"Not run yet, {count} of {count}:" in told
-    long = [e for e in RUNS if not e.change]
+    long = [e for e in RUNS if not e.change and not e.seconds]
     assert f"Not run yet, {len(long)} of {len(long)}:" in told
     for entry in long:
         assert scoreboard.display_name(entry.name) in told, "listed entry by entry"
     assert f"{len(CLAIMS)} claims: {len(CLAIMS)} not run yet." in told
     assert told.count("Not run yet: no record of the small list is there.") >= 8
     assert told.count(" 2017 |") == len(published.CAMVID)
-    ours = [line.split("|")[-3:-1] for line in told.splitlines() if " 2017 |" in line]
+    ours = [
+        [line.split("|")[i] for i in (3, -2)] for line in told.splitlines() if " 2017 |" in line
+    ]
     assert {cell.strip() for row in ours for cell in row} <= {"–", "not run yet"}
 
 
@@ -138,7 +140,8 @@ def test_one_seed_is_shown_without_a_spread_and_is_called_one_seed(place, capsys
     assert "| FCN-8s, light | one seed (0) | 41.0 | 31.0 | 80.0 | 20.0 |" in told
     assert "3 records, seed 0. CPU: A processor, 1 of 2 cores. segcourse 0.1.0" in told
     assert "31.0 against 42.0: not held (0\u00a0of\u00a01)" in told
-    assert "Not run yet, 11 of 14: FCN-32s, light;" in told
+    count = len([e for e in SMALL if not e.change and not e.seconds])
+    assert f"Not run yet, {count - 3} of {count}: FCN-32s, light;" in told
     assert "Val is above test for 3 of 3 networks, by 10.0 points on average." in told
     assert "No photographs: CamVid is not on this machine." in told
     widgets = [one for one in returned if type(one).__name__ == "Exploration"]
@@ -229,8 +232,17 @@ def test_seconds_are_images_shown_over_images_a_second():
 def test_a_network_that_never_gets_there_says_so():
     runs = {"fcn8s-light": [suite_record("a", 0, 0.4), suite_record("a", 1, 0.2)]}
     table = result_tables.costs(list(runs), runs, lambda name: 2e9, 0.45)
-    assert "| FCN-8s, light | 0.62 | 2.00 | 20.0 (20.0 to 20.0) | 900 | 40, in 1 of 2 |" in table
-    assert "| never |" in result_tables.costs(list(runs), runs, lambda name: 2e9, 0.9)
+    assert "| FCN-8s, light | 0.62 | 2.00 | 20.0 (20.0 to 20.0) | – | 40, in 1 of 2 |" in table
+    for run in runs["fcn8s-light"]:
+        run["hardware"] = run["hardware"] | {"gpu": "A GPU"}
+    table = result_tables.costs(list(runs), runs, lambda name: 2e9, 0.9)
+    assert "| 20.0 (20.0 to 20.0) | 900 | never |" in table
+
+
+def test_a_network_that_continues_another_says_so():
+    runs = {"a-light": [suite_record("", 0, 0.5, start={"run": "dilated-light-s0"})]}
+    table = result_tables.equal_epochs(["a-light"], runs)
+    assert "| a, light (continues Dilated front end, light) | one seed (0) |" in table
 
 
 def test_equal_seconds_stand_beside_equal_epochs():
@@ -257,7 +269,7 @@ def test_published_rows_and_ours_have_columns_of_their_own():
     small = {"unet-light": [suite_record("unet-light", 0, 0.33)]}
     table = result_tables.beside_published(published.CAMVID, full, small)
     (row,) = (line for line in table.splitlines() if "like U-Net" in line)
-    assert row.endswith("| 55.2 | 86.8 | 367 | no | 360×480 | Jégou 2017 | 61.0 | 33.0 |")
+    assert row.endswith("| 55.2 | 61.0 | 367 | no | 360×480 | 86.8 | Jégou 2017 | 33.0 |")
     assert "another task" in table.splitlines()[0]
 
 
@@ -276,11 +288,42 @@ def test_profiles_have_a_column_each_and_a_dash_where_a_group_is_absent():
         groups = [{"group": name, "share": share} for name, share in shares.items()]
         return {"config": config, "metrics": {"groups": groups, "seconds_per_step": 0.0123}}
 
-    table = result_tables.profiles([record("unet", conv=0.6, data=0.1), record("aspp", conv=0.5)])
+    table = speed_tables.profiles([record("unet", conv=0.6, data=0.1), record("aspp", conv=0.5)])
     assert table.splitlines()[2:] == [
         "| conv | 60.0 | 50.0 |",
         "| data | 10.0 | – |",
         "| a step, ms | 12.3 | 12.3 |",
+    ]
+
+
+MACHINE = {
+    "hardware": {"cpu": "A processor", "cores": 2, "threads": 1, "gpu": "A GPU"},
+    "versions": {"segcourse": "0.1.0", "python": "3.11.7", "torch": "2.15.0"},
+    "date": "2026-11-21T16:00:00+00:00",
+    "seed": 0,
+    "command": "segcourse bench speedrun",
+}
+
+
+def test_a_table_of_times_names_its_machine_and_its_command():
+    told = speed_tables.with_source("T", [MACHINE])
+    assert told.startswith("T\n\none record, seed 0. A GPU, A processor, 1 of 2 cores.")
+    assert told.endswith("2026-11-21. Made by\n\n- `segcourse bench speedrun`")
+
+
+def test_throughput_shows_every_way_and_what_ended_one():
+    def speed(median):
+        return {"images_per_second": {"median": median, "lowest": 1.0, "highest": 2000.0}}
+
+    ours = speed(1500.0) | {"operations_per_second": 3e14, "peak_bytes": 2**31}
+    training = {"ours": ours, "smp": {"error": "the minutes were over"}}
+    network = {"model": "unet", "training": training, "inference": {"ours": speed(9.5)}}
+    networks = [network, {"model": "aspp", "error": "no memory"}]
+    record = {"metrics": {"matrix_operations_per_second": 6e14, "networks": networks}}
+    assert speed_tables.throughput(record).splitlines()[2:] == [
+        "| unet | ours | 1,500.0 (1.0 to 2,000.0) | 9.5 (1.0 to 2,000.0) | 50 | 2.0 |",
+        "| unet | smp | the minutes were over | – | – | – |",
+        "| aspp | – | no memory | – | – | – |",
     ]
 
 

@@ -70,16 +70,16 @@ def score_grid(names: Sequence[str], columns: Sequence[str], scores: object) -> 
             f"the scores have shape {table.shape}, ({len(names)}, {len(columns)}) is needed: "
             "a row for each name, a column for each class"
         )
-    figure, grid = subplots(1, 1, size=(WIDTH + 1.6, 1.4 + 0.4 * len(names)))
+    figure, grid = subplots(1, 1, size=(WIDTH, 1.5 + 0.4 * len(names)))
     ax = grid[0, 0]
     ax.imshow(np.nan_to_num(table), cmap=SEQUENTIAL, vmin=0, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
         colour = np.array(SEQUENTIAL(np.nan_to_num(value) / 100)[:3]) * 255
         said = "–" if np.isnan(value) else f"{value:.0f}"
-        ax.text(column, row, said, ha="center", va="center", color=text_on(colour), fontsize=12)
+        ax.text(column, row, said, ha="center", va="center", color=text_on(colour), fontsize=13)
     ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), list(names))
-    ax.tick_params(length=0, labelsize=12)
+    ax.tick_params(length=0)
     ax.grid(False)
     return figure
 
@@ -105,7 +105,7 @@ def named_points(
             "points must be finite, and there must be one: leave out what was not measured, "
             "and say so in the text"
         )
-    figure, grid = subplots(1, 1, size=(WIDTH + 0.6, max(4.0, 0.34 * len(found) + 1.2)))
+    figure, grid = subplots(1, 1, size=(WIDTH, max(4.0, 0.36 * len(found) + 1.2)))
     ax = grid[0, 0]
     if logarithmic:
         ax.set_xscale("log")
@@ -120,7 +120,6 @@ def named_points(
             xytext=(1.03, height),
             textcoords="axes fraction",
             va="center",
-            fontsize=12,
             arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "relpos": (0, 0.5)},
         )
     ax.set(xlabel=xlabel, ylabel=ylabel)
