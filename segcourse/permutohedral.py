@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segcourse.gaussian_filters import Filter
-from segcourse.simplex import simplices
+from segcourse.simplex import Simplices, simplices
 
 
-def weighted_bags(table: Tensor, index: Tensor, weights: Tensor, start: Tensor | None = None):
+def weighted_bags(table: Tensor, index: Tensor, weights: Tensor, start: Tensor) -> Tensor:
     """Sum weighted rows: out[b] is the sum over the entries e of bag b of w[e] table[index[e]].
 
     Args:
         table: (R, L).
-        index: row numbers: (B, E) for B bags of E entries, or (entries,) with `start`.
+        index: row numbers of the entries, bag after bag, of any shape.
         weights: of index's shape.
         start: (B + 1,), where bags begin and the last one ends; of index's dtype.
 
@@ -29,13 +29,19 @@ def weighted_bags(table: Tensor, index: Tensor, weights: Tensor, start: Tensor |
         (B, L).
     """
     return F.embedding_bag(
-        index,
+        index.view(-1),
         table,
         start,
         mode="sum",
-        per_sample_weights=weights,
-        include_last_offset=start is not None,
+        per_sample_weights=weights.view(-1),
+        include_last_offset=True,
     )
+
+
+def starts(index: Tensor) -> Tensor:
+    """Where bags begin that have equally many entries, the rows of `index` (B, E): (B + 1,)."""
+    B, E = index.shape
+    return torch.arange(0, B * E + 1, E, dtype=index.dtype, device=index.device)
 
 
 def lattice(features: Tensor) -> Filter:
@@ -132,7 +138,7 @@ class Lattice:
     def __init__(self, features: Tensor, symmetric: bool = False):
         N, P, d = features.shape
         found = simplices(features)
-        D, points, device = d + 1, N * P, features.device
+        D, points = d + 1, N * P
         U = found.corners.shape[1]
         names, order = found.corners.flatten().sort(stable=True)
         first = torch.ones_like(names, dtype=torch.bool)
@@ -143,37 +149,33 @@ class Lattice:
         self.rows = len(names)
         self.axes = _neighbours(names, found.radix)
         self.taps = features.new_tensor([1, 0.5, 0.5]).repeat(self.rows + 1, 1)
+        self.tap_start = starts(self.axes[0])
 
         # A pixel's rows are those of its simplex. Stacking transposes faster than a copy.
         corner_row = torch.empty_like(row).scatter_(0, order, row).view(D, U)
-        self.index = torch.stack(corner_row.unbind(), 1).index_select(0, found.simplex)
+        self.index = torch.stack(corner_row.unbind(), 1)
         self.slice_weights = torch.stack(found.weights.unbind(), 1)
-        # A row's pixels are those of all simplices that have it as a corner: runs of `order`, one
-        # after the other. Their positions go up by one inside a run and jump between runs.
-        turns = torch.arange(0, D * points, points, dtype=torch.int32, device=device)[:, None]
-        runs = torch.stack([found.start[:-1], found.start[1:] - 1], 1).to(torch.int32)
-        runs = (runs + turns[:, None]).view(torch.int64).flatten()
-        # The first and the last position of a run move together, as if they were one integer.
-        begin, last = runs.index_select(0, order).view(torch.int32).view(D * U, 2).unbind(1)
-        end = (last - begin).add_(1).cumsum(0)
-        source = torch.ones(D * points, dtype=torch.int32, device=device)
-        source[0] = begin[0]
-        source.scatter_(0, end[:-1], begin[1:] - last[:-1])
-        source = source.cumsum(0, dtype=torch.int32)
-        entry = (found.order.to(torch.int32) + turns).flatten().index_select(0, source)
-        self.splat_weights = found.weights.flatten().index_select(0, entry)
-        self.pixel = entry.remainder_(points)
-        start = F.pad(end.index_select(0, first[1:] - 1), (1, 2))
+        entry, end = order.to(torch.int32), first[1:]
+        if points > U:
+            self.index = self.index.index_select(0, found.simplex)
+            entry, end = _expand(found, order, end)
+        self.index_start = starts(self.index)
+        start = F.pad(end, (1, 2))
         start[-2:] = D * points
         self.start = start.to(torch.int32)
+        weights = found.weights
         if symmetric:
-            mass = torch.segment_reduce(self.splat_weights, "sum", offsets=start)
+            mass = self.slice_weights.new_zeros(self.rows + 1)
+            mass.index_add_(0, self.index.view(-1), self.slice_weights.view(-1))
             for axis in self.axes:  # as `blur`, faster for a single column
                 beside = mass.index_select(0, axis[:, 1]).add_(mass.index_select(0, axis[:, 2]))
                 mass.add_(beside, alpha=0.5)
             norm = self.slice(mass[:, None])[:, 0].rsqrt_()
             self.slice_weights *= norm[:, None]
-            self.splat_weights *= norm.index_select(0, self.pixel)
+            weights = weights * norm
+        # Entry k * points + p of the weights is what pixel p gives to its corner of remainder k.
+        self.splat_weights = weights.view(-1).index_select(0, entry)
+        self.pixel = entry.remainder_(points)
 
     def splat(self, values: Tensor) -> Tensor:
         """(N * P, L) pixels to (rows + 1, L)."""
@@ -182,12 +184,41 @@ class Lattice:
     def blur(self, rows: Tensor, reverse: bool = False) -> Tensor:
         """(rows + 1, L) to the same: 1/2, 1, 1/2 along every axis."""
         for axis in reversed(self.axes) if reverse else self.axes:
-            rows = weighted_bags(rows, axis, self.taps)
+            rows = weighted_bags(rows, axis, self.taps, self.tap_start)
         return rows
 
     def slice(self, rows: Tensor) -> Tensor:
         """(rows + 1, L) to (N * P, L) pixels."""
-        return weighted_bags(rows, self.index, self.slice_weights)
+        return weighted_bags(rows, self.index, self.slice_weights, self.index_start)
+
+
+def _expand(found: Simplices, order: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """From corners of simplices, sorted by row, to corners of pixels.
+
+    A row's pixels are those of all simplices that have it as a corner: runs of `found.order`, one
+    after the other. Their positions go up by one inside a run and jump between runs.
+
+    Args:
+        found: of P pixels.
+        order: (D * U,), corners sorted by row.
+        first: positions in `order`.
+
+    Returns:
+        (D * P,) int32, k * P + p for corner k of pixel p, sorted by row; `first` in this list.
+    """
+    D, P = found.weights.shape
+    turns = torch.arange(0, D * P, P, dtype=torch.int32, device=order.device)[:, None]
+    runs = torch.stack([found.start[:-1], found.start[1:] - 1], 1).to(torch.int32)
+    runs = (runs + turns[:, None]).view(torch.int64).flatten()
+    # The first and the last position of a run move together, as if they were one integer.
+    begin, last = runs.index_select(0, order).view(torch.int32).view(-1, 2).unbind(1)
+    end = (last - begin).add_(1).cumsum(0)
+    source = torch.ones(D * P, dtype=torch.int32, device=order.device)
+    source[0] = begin[0]
+    source.scatter_(0, end[:-1], begin[1:] - last[:-1])
+    source = source.cumsum(0, dtype=torch.int32)
+    entry = (found.order.to(torch.int32) + turns).flatten().index_select(0, source)
+    return entry, end.index_select(0, first - 1)
 
 
 def _neighbours(names: Tensor, radix: list[int]) -> list[Tensor]:

@@ -80,21 +80,22 @@ def simplices(features: Tensor) -> Simplices:
 
     # D times a quotient less the rank: digits that name a simplex.
     codes = math.prod(sizes[1:]) * (d + 1) ** d
+    simplex = order = start = torch.arange(N * P, device=features.device)  # each its own
+    image = torch.arange(N, device=features.device).repeat_interleave(P)
     if N * codes < 2**63:
-        code = torch.arange(N, device=features.device).repeat_interleave(P).mul_(codes)
-        code = code.to(_integer(N * codes))
+        code = (image * codes).to(_integer(N * codes))
         for j in range(1, d + 1):
             digit = (quotient[j] * (d + 1)).sub_(rank[j]).to(code.dtype)
             code.add_(digit, alpha=math.prod(sizes[1:j]) * (d + 1) ** (j - 1))
-        simplex, order, start = _groups(code)
-    else:  # too many to number: each point counts as a simplex of its own
-        order = simplex = start = torch.arange(N * P, device=features.device)
-    one = order.index_select(0, start)  # a point of each simplex speaks for all
-    corners = torch.empty(d + 1, len(one), dtype=_integer(N * names), device=features.device)
-    corners[0] = (one // P) * names
-    rank = [row.index_select(0, one) for row in rank]
+        if _often_shared(code):
+            simplex, order, start = _groups(code)
+            some = order.index_select(0, start)  # a point of each simplex speaks for all
+            image = image.index_select(0, some)
+            quotient, rank = ([row.index_select(0, some) for row in x] for x in (quotient, rank))
+    corners = torch.empty(d + 1, len(image), dtype=_integer(N * names), device=features.device)
+    corners[0] = image * names
     for j in range(1, d + 1):
-        corners[0].add_(quotient[j].index_select(0, one).to(corners.dtype), alpha=radix[j])
+        corners[0].add_(quotient[j].to(corners.dtype), alpha=radix[j])
     for k in range(1, d + 1):  # from corner to corner one more quotient falls
         corners[k] = corners[k - 1] + 1
         for j in range(1, d + 1):
@@ -107,9 +108,20 @@ def _integer(count: int) -> torch.dtype:
     return torch.int32 if count < 2**31 else torch.int64
 
 
+def _often_shared(code: Tensor) -> bool:
+    """Whether there are less than half as many codes as points, to judge by a part of the codes."""
+    some = code[(code & 31) == 0]  # all points of a code, or none
+    return 2 * len(some.unique()) < len(some)
+
+
 def _groups(code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Number equal codes: each point's group, points in order of groups, where groups start."""
-    code, order = code.sort(stable=True)
+    """Number equal codes: each point's group, points in order of groups, where groups start.
+
+    Sorted by their lower 32 bits alone, which is half the work. Codes that differ only above may
+    come in turns then, and a group more than once, which does no harm.
+    """
+    low, order = code.to(torch.int32).sort(stable=True)
+    code = low if code.dtype == torch.int32 else code.index_select(0, order)
     first = torch.ones_like(code, dtype=torch.bool)
     torch.ne(code[1:], code[:-1], out=first[1:])
     group = torch.empty_like(order).scatter_(0, order, first.cumsum(0).sub_(1))

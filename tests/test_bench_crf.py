@@ -76,6 +76,20 @@ def test_benchmark_says_what_to_install(script, capsys, monkeypatch):
     assert "pip install pydensecrf2 scikit-image" in capsys.readouterr().err
 
 
+def test_techniques_and_their_alternatives_give_the_same_numbers(script, tmp_path, monkeypatch):
+    # The script compares the results of every pair before it times them.
+    pytest.importorskip("skimage")
+    tried, out = script("crf_tried"), tmp_path / "tried.json"
+    monkeypatch.setattr(tried, "others_busy", lambda: 0.0)
+    monkeypatch.setattr(tried.torch, "set_num_threads", lambda threads: None)
+    words = ["crf_tried.py", "--size", "24", "32", "--repeats", "1", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", words)
+    assert tried.main() == 0
+    rows = json.loads(out.read_text("utf-8"))["metrics"]["rows"]
+    assert {row["parameters"] for row in rows} == {"README", "DeepLab"}
+    assert all(row["ratio_lowest"] <= row["ratio"] <= row["ratio_highest"] for row in rows)
+
+
 def test_exponent_of_a_line_and_of_a_square(script):
     exponent = script("crf_scaling").exponent
     rows = [{"pixels": n, "total_ms": 3 * n} for n in (10, 100, 1000, 10000)]

@@ -92,6 +92,16 @@ def test_fused_softmax_survives_what_overflows_without_a_maximum():
     torch.testing.assert_close(out.logsumexp(1), torch.zeros(1, 16, 16), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("shift", [-60.0, -80.0, -200.0, -1e4, 60.0, 100.0, 1e4])
+def test_fused_scores_may_be_far_from_zero(shift):
+    logits, image = scores(16, 16, 3), picture(16, 16)
+    crf = DenseCRF(3, iterations=3)
+    with torch.no_grad():
+        expected = crf(logits, image)
+        far = crf(logits + shift, image)
+    torch.testing.assert_close(far.exp(), expected.exp(), atol=abs(shift) * 1e-6 + 1e-5, rtol=0)
+
+
 def test_log_marginals_are_distributions():
     out = DenseCRF(6)(scores(20, 15, 6), picture(20, 15))
     assert out.shape == (1, 6, 20, 15)

@@ -881,12 +881,16 @@ def test_crf_says_how_ours_and_the_package_compare():
     assert max(row["largest_difference"] for row in speed["agreement"]) < 1e-2
     for row in speed["against_exact"]:
         assert abs(row["peer_labels_agree"] - row["ours_labels_agree"]) < 0.002
-    timed = [row for row in speed["times"] if row["iterations"]]
-    least = min(timed, key=lambda row: row["ratio"])
-    most = max(timed, key=lambda row: row["ratio"])
-    assert (least["parameters"], least["iterations"]) == ("DeepLab", 5)
-    assert (most["parameters"], most["iterations"]) == ("README", 10)
-    assert least["ratio"] > 1.5
-    built = [row["ratio"] for row in speed["times"] if not row["iterations"]]
-    assert 0.75 < min(built) < max(built) < 1.33, "about level"
+    assert "In building the lattice the two are nearer to each other. So it is further" in prose(
+        "crf"
+    )
+    ratio = {
+        (row["width"], row["parameters"], row["iterations"]): row["ratio"] for row in speed["times"]
+    }
+    for width, name, _ in ratio:
+        built, five, ten = (ratio[width, name, rounds] for rounds in (0, 5, 10))
+        assert 1.5 < five < ten
+        assert abs(built - 1) < five - 1
+    most = max(ratio, key=ratio.get)
+    assert most[1:] == ("README", 10)
     assert all(row["ours"] < 2 * row["peer"] for row in speed["memory_mib"])

@@ -8,6 +8,7 @@ import pytest
 
 from segcourse import results
 from segcourse.errors import DataError
+from tools import crf_tables
 
 
 @pytest.fixture
@@ -81,25 +82,27 @@ def test_every_number_of_the_readme_is_in_a_record():
     assert "| " + ", ".join(f"{value:.3f}" for value in told) + " |" in readme
 
 
-def test_the_table_of_the_crf_against_the_package_is_its_record():
+def test_the_tables_of_the_crf_are_their_records():
     root = Path(__file__).parent.parent
-    text = (root / "benchmarks" / "README.md").read_text("utf-8")
-    speed = results.read("crf/speed")["metrics"]
-    for case in speed["memory_mib"]:
-        name = [case[key] for key in ("width", "height", "parameters")]
-        cells = ["{}x{}, {}".format(*name)]
-        for row in speed["times"]:  # lattices alone, then 5 and 10 iterations
-            if [row[key] for key in ("width", "height", "parameters")] == name:
-                times = f"{row['peer_ms']:.0f} / {row['ours_ms']:.0f} ms"
-                cells.append(f"{times}, {row['ratio']:.2f}x")
-        cells.append(f"{case['peer']:.0f} / {case['ours']:.0f} MiB")
-        assert f"| {' | '.join(cells)} |" in text
-    agree = min(row["labels_agree"] for row in speed["agreement"])
-    assert f"labels agree on {100 * agree:.2f} % of the pixels" in text
-    ratio = {
-        (row["parameters"], row["width"]): f"{row['ratio']:.2f}x"
-        for row in speed["times"]
-        if row["iterations"] == 10
-    }
-    told = [f"{ratio[name, 320]} and {ratio[name, 500]}" for name in ("README", "DeepLab")]
-    assert f"| {told[0]}, {told[1]}; equal labels |" in (root / "README.md").read_text("utf-8")
+    texts = [(root / name).read_text("utf-8") for name in ("benchmarks/README.md", "README.md")]
+    said = "run `python -m tools.crf_tables` and commit what it writes"
+    assert crf_tables.written(*texts) == tuple(texts), said
+    ratios = crf_tables.ratios_text(results.read("crf/speed")["metrics"])
+    assert f"| {ratios} |" in texts[1]
+    agree = min(row["labels_agree"] for row in results.read("crf/speed")["metrics"]["agreement"])
+    assert agree > 0.999, "equal labels"
+
+
+def test_a_table_of_the_crf_without_its_place_is_named():
+    with pytest.raises(ValueError, match="stand in the text 0 times, not once"):
+        crf_tables.between("no place", "results/crf/speed.json", "| a |")
+
+
+def test_an_aim_that_a_record_misses_is_named():
+    case = {"width": 500, "height": 375, "parameters": "DeepLab"}
+    times = [
+        {**case, "iterations": n, "ratio": ratio} for n, ratio in ((0, 1), (5, 2.1), (10, 2.4))
+    ]
+    assert crf_tables.missed({"times": times}) == [
+        "500x375, DeepLab, 10 iterations: 2.40x, aim 2.5x"
+    ]
