@@ -61,6 +61,8 @@ def change(folder: Path, **fields) -> None:
 
 def test_the_weights_of_the_repository_are_found():
     assert list(published()) == NAMES
+    data = {read_record(published()[name])["data"]["name"] for name in NAMES}
+    assert data >= {"scenes", "camvid", "isbi"}
     assert "scenes-unet-light" in NAMES
 
 
@@ -262,7 +264,9 @@ def test_an_export_that_lacks_something_says_what(words, code, told, run, export
 def test_an_export_can_replace_one(run, exported, tmp_path, capsys):
     shutil.copytree(exported, tmp_path / "toy")
     words = ("--name", "toy", "--out", tmp_path, "--licence", "Paid.", "--replace")
+    words += ("--note", "Grey.")
     assert call(capsys, "weights", "export", run[1], *words)[0] == 0
+    assert "\n- Grey.\n" in (tmp_path / "toy" / "card.md").read_text("utf-8")
     assert read_record(tmp_path / "toy")["licence"] == "Paid."
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 

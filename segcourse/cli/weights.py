@@ -78,6 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--licence", metavar="TEXT", help="what the terms of the data allow, for the card"
     )
+    command.add_argument("--note", metavar="TEXT", help="one more line among the card's limits")
     command.add_argument("--replace", action="store_true", help="write over a folder of this name")
 
 
@@ -137,7 +138,9 @@ def run_export(args: argparse.Namespace) -> int:
             f"--name {args.name}: give lower-case letters and digits with hyphens between, as "
             "camvid-dilated-context-light"
         )
-    made = export(args.run_dir, args.name, args.out, args.root, args.licence, args.replace)
+    made = export(
+        args.run_dir, args.name, args.out, args.root, args.licence, args.note, args.replace
+    )
     told = ", ".join(
         f"{split} {made['metrics'][split]['miou']:.4f}"
         for split in ("val", "test")

@@ -52,8 +52,8 @@ NOTES = {
         "set is in this repository.",
         (
             "It knows the streets, the camera and the weather of a few drives of one car.",
-            "Thin and rare things (poles, signs, people, bicycles) are mostly missed: see their "
-            "IoU.",
+            "Thin and rare things (poles, signs, people, bicycles) are mostly wrong, missed or "
+            "painted too large: see their IoU.",
         ),
     ),
     "isbi": Notes(

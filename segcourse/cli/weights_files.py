@@ -37,7 +37,13 @@ STATISTICS = ("running_mean", "running_var")
 
 
 def export(
-    run_dir: Path, name: str, out: Path, root: str | None, licence: str | None, replaced: bool
+    run_dir: Path,
+    name: str,
+    out: Path,
+    root: str | None = None,
+    licence: str | None = None,
+    note: str | None = None,
+    replaced: bool = False,
 ) -> dict:
     """Write the folder `out`/`name` from a run's best checkpoint, and measure it.
 
@@ -47,6 +53,7 @@ def export(
         out: holds the folder.
         root: of the data; None: the run's own.
         licence: what the data's terms allow, for data of which NOTES knows nothing.
+        note: one more line among the limits; None: none.
         replaced: write over a folder of this name.
 
     Returns:
@@ -116,7 +123,11 @@ def export(
             "shows": f"Data set {data}." if notes is None else notes.shows,
             "splits": "" if notes is None else notes.splits,
             "licence": licence or notes.licence,
-            "limits": [*(() if notes is None else notes.limits), NOT_FOR],
+            "limits": [
+                *(() if notes is None else notes.limits),
+                *(() if note is None else (note,)),
+                NOT_FOR,
+            ],
         }
         write_record(partial / RECORD, made)
         made = json.loads((partial / RECORD).read_text(encoding="utf-8"))
