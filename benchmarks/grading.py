@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 from segcourse.grading import notebook
@@ -169,6 +170,7 @@ def main() -> int:
         }
         metrics |= {"times_as_fast": faster, "marks_equal": same, "load_before": load}
         config = {"submissions": args.submissions, "shards": args.cores, "assignment": stem}
+        config["nbgrader"] = metadata.version("nbgrader")
         command = ["python", "benchmarks/grading.py", *sys.argv[1:]]
         seconds = time.perf_counter() - start
         write_record(args.out, record(command, config, 0, metrics, [], seconds))

@@ -8,7 +8,7 @@ import pytest
 
 from segcourse import results
 from segcourse.errors import DataError
-from tools import crf_tables
+from tools import crf_tables, exercise_tables
 
 
 @pytest.fixture
@@ -106,3 +106,12 @@ def test_an_aim_that_a_record_misses_is_named():
     assert crf_tables.missed({"times": times}) == [
         "500x375, DeepLab, 10 iterations: 2.40x, aim 2.5x"
     ]
+
+
+def test_the_tables_of_the_grader_against_nbgrader_are_its_record():
+    for folder in ("benchmarks", "exercises"):
+        path = Path(__file__).parent.parent / folder / "README.md"
+        assert exercise_tables.speed_table() in path.read_text("utf-8")
+    metrics = results.read("grading/speed")["metrics"]
+    assert metrics["marks_equal"]
+    assert metrics["times_as_fast"] > 1

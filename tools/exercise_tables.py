@@ -1,6 +1,6 @@
 """The tables of exercises/README.md: `python -m tools.exercise_tables marks|hostile|speed`.
 
-`speed` reads the record of benchmarks/grading.py (its table is in benchmarks/README.md, too).
+`speed` puts what benchmarks/grading.py has recorded into both READMEs that show it.
 `marks` runs every hand-written answer in the sandbox and compares its points with those that its
 author wrote down before. `hostile` marks the hostile and damaged corpus of the tests.
 """
@@ -142,8 +142,13 @@ def speed_table() -> str:
 
 
 def speed() -> int:
-    """Print the table of the record."""
-    print(speed_table())
+    """Print the table of the record, and put it in place of the one in both READMEs."""
+    table = speed_table()
+    old = r"\d+ submissions of `[^\n]* times as fast, [^\n]*\n\n(?:\|[^\n]*\n)+"
+    for path in (EXERCISES / "README.md", ROOT / "benchmarks" / "README.md"):
+        text = path.read_text("utf-8")
+        path.write_text(re.sub(old, lambda _: f"{table}\n", text), "utf-8")
+    print(table)
     return 0
 
 
