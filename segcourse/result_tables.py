@@ -116,7 +116,7 @@ def missing(names: Sequence[str], recorded: Collection[str]) -> str:
 
 
 def equal_seconds(names: Sequence[str], runs: Runs) -> str:
-    """Networks with as many steps as fit into one number of seconds, beside equal epochs."""
+    """Networks with as many steps as fit into so many seconds, best first, beside equal epochs."""
     rows = [
         [
             display_name(name),
@@ -126,7 +126,7 @@ def equal_seconds(names: Sequence[str], runs: Runs) -> str:
             cell(runs[name + SECONDS], "metrics.test.miou"),
             cell(runs.get(name, ()), "metrics.test.miou"),
         ]
-        for name in names
+        for name in sorted(names, key=lambda n: -average(runs[n + SECONDS], "metrics.test.miou"))
     ]
     columns = ["network", "seeds", "seconds", "steps", "test mIoU", "test mIoU, equal epochs"]
     return markdown_table(columns, rows, 2)
@@ -188,6 +188,8 @@ def costs(
         aim: mIoU on val, 0..1.
     """
     rows = []
+    # On a CPU the record has the peak of the process, earlier runs included: no number of a run.
+    on_gpu = any("gpu" in run["hardware"] for name in names for run in runs[name])
     for name in names:
         times = [seconds_to(run, aim) for run in runs[name]]
         reached = [{"seconds": time} for time in times if time is not None]
@@ -200,11 +202,12 @@ def costs(
                 f"{average(runs[name], 'parameters') / 1e6:.2f}",
                 f"{multiply_adds(name) / 1e9:,.2f}",
                 cell(runs[name], "images_per_second", 1),
-                _gpu_memory(runs[name]),
+                *([_gpu_memory(runs[name])] if on_gpu else []),
                 said,
             ]
         )
-    units = ["parameters (M)", "multiply-adds (G)", "training, images/s", "GPU memory (MiB)"]
+    units = ["parameters (M)", "multiply-adds (G)", "training, images/s"]
+    units += ["GPU memory (MiB)"] if on_gpu else []
     return markdown_table(["network", *units, f"seconds to {100 * aim:.0f} on val"], rows)
 
 
@@ -266,7 +269,6 @@ def val_against_test(names: Sequence[str], runs: Runs) -> str:
 
 
 def _gpu_memory(runs: Sequence[dict]) -> str:
-    """Peak memory of a GPU; on a CPU a record has that of the process, earlier runs included."""
     on_gpu = [run for run in runs if "gpu" in run["hardware"]]
     return f"{average(on_gpu, 'peak_memory_mib'):,.0f}" if on_gpu else ABSENT
 

@@ -236,7 +236,7 @@ def test_seconds_are_images_shown_over_images_a_second():
 def test_a_network_that_never_gets_there_says_so():
     runs = {"fcn8s-light": [suite_record("a", 0, 0.4), suite_record("a", 1, 0.2)]}
     table = result_tables.costs(list(runs), runs, lambda name: 2e9, 0.45)
-    assert "| FCN-8s, light | 0.62 | 2.00 | 20.0 (20.0 to 20.0) | – | 40, in 1 of 2 |" in table
+    assert "| FCN-8s, light | 0.62 | 2.00 | 20.0 (20.0 to 20.0) | 40, in 1 of 2 |" in table
     for run in runs["fcn8s-light"]:
         run["hardware"] = run["hardware"] | {"gpu": "A GPU"}
     table = result_tables.costs(list(runs), runs, lambda name: 2e9, 0.9)
