@@ -138,17 +138,22 @@ def protocol(record: dict) -> str:
 
 
 def provenance(records: Sequence[dict]) -> str:
-    """Hardware, versions, dates and seeds of some records, in one sentence each."""
+    """How many records, and their seeds, hardware, versions and dates."""
     if not records:
         return f"No record is there: {NOT_RUN}."
+    told = sorted({record["seed"] for record in records})
+    count = "one record" if len(records) == 1 else f"{len(records)} records"
+    by_seed = f"seed{'s' * (len(told) > 1)} {', '.join(map(str, told))}"
+    return f"{count}, {by_seed}. {made_on(records)}"
+
+
+def made_on(records: Sequence[dict]) -> str:
+    """Hardware, versions and dates of some records, in one sentence each."""
     hardware = sorted({_machine(record["hardware"]) for record in records})
     versions = sorted({_versions(record["versions"]) for record in records})
     days = sorted(record["date"][:10] for record in records)
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-    told = sorted({record["seed"] for record in records})
-    count = "one record" if len(records) == 1 else f"{len(records)} records"
-    by_seed = f"seed{'s' * (len(told) > 1)} {', '.join(map(str, told))}"
-    return f"{count}, {by_seed}. {' and '.join(hardware)}. {' and '.join(versions)}. {when}."
+    return f"{' and '.join(hardware)}. {' and '.join(versions)}. {when}."
 
 
 def points_of(record: dict) -> list[tuple[float, float, float]]:

@@ -122,6 +122,7 @@ def test_without_a_record_every_table_says_not_run_and_shows_no_number_of_ours(p
     for entry in long:
         assert scoreboard.display_name(entry.name) in told, "listed entry by entry"
     assert f"{len(CLAIMS)} claims: {len(CLAIMS)} not run yet." in told
+    assert re.search(r"Behind the table stand 0 of \d+ records\.", told)
     assert told.count("Not run yet: no record of the small list is there.") >= 8
     assert told.count(" 2017 |") == len(published.CAMVID)
     ours = [
