@@ -2,8 +2,8 @@
 
 In d dimensions a cube has 2^d corners, a simplex d + 1. The permutohedral lattice fills space with
 equal simplices, and rounding d + 1 coordinates, then sorting what was rounded away, finds the one
-around a point (Adams, Baek and Davis 2010, section 3.1). Points are grouped by their simplex:
-neighbouring pixels of like colour share one, and are then numbered and sorted together.
+around a point (Adams, Baek and Davis 2010, section 3.1). Points are grouped by their simplex where
+many share one, as neighbouring pixels of like colour do: they are numbered and sorted together.
 """
 
 import math
@@ -22,7 +22,8 @@ class Simplices:
     one corner of each remainder. An integer names a corner: its quotients are digits, the
     remainder is the last digit.
 
-    simplex: (P,) int64, the simplex of each point, 0..U - 1.
+    simplex: (P,) int64, the simplex of each point, 0..U - 1. Where few points share one, U is P:
+        every point's simplex is listed, and some more than once.
     order: (P,) int64, points sorted by simplex.
     start: (U + 1,) int64, where in `order` each simplex's points begin and the last one's end.
     corners: (D, U) int64 or int32, names; row k holds the corners of remainder k.
@@ -87,7 +88,8 @@ def simplices(features: Tensor) -> Simplices:
         for j in range(1, d + 1):
             digit = (quotient[j] * (d + 1)).sub_(rank[j]).to(code.dtype)
             code.add_(digit, alpha=math.prod(sizes[1:j]) * (d + 1) ** (j - 1))
-        if _often_shared(code):
+        # Sorting corners by 64 bits takes twice as long, so that fewer of them always pay.
+        if N * names >= 2**31 or _often_shared(code):
             simplex, order, start = _groups(code)
             some = order.index_select(0, start)  # a point of each simplex speaks for all
             image = image.index_select(0, some)
@@ -115,13 +117,8 @@ def _often_shared(code: Tensor) -> bool:
 
 
 def _groups(code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Number equal codes: each point's group, points in order of groups, where groups start.
-
-    Sorted by their lower 32 bits alone, which is half the work. Codes that differ only above may
-    come in turns then, and a group more than once, which does no harm.
-    """
-    low, order = code.to(torch.int32).sort(stable=True)
-    code = low if code.dtype == torch.int32 else code.index_select(0, order)
+    """Number equal codes: each point's group, points in order of groups, where groups start."""
+    code, order = code.sort(stable=True)
     first = torch.ones_like(code, dtype=torch.bool)
     torch.ne(code[1:], code[:-1], out=first[1:])
     group = torch.empty_like(order).scatter_(0, order, first.cumsum(0).sub_(1))

@@ -70,6 +70,8 @@ def tried_text(tried: dict) -> str:
         spread = f"{row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f}"
         cells.append(f"{row['ratio']:.2f} ({spread})")
         lines.append(f"| {' | '.join(cells)} |")
+    busy = tried["others_busy_cores"]
+    lines += ["", f"Other programs used {busy:.1f} cores when it began."]
     return "\n".join(lines)
 
 
