@@ -111,12 +111,12 @@ def seeds(runs: Sequence[dict]) -> str:
     """Which seeds stand behind a row.
 
     >>> seeds([{"seed": 0}])
-    'one seed (0)'
+    '0 only'
     """
     if not runs:
         return NOT_RUN
     told = ", ".join(str(run["seed"]) for run in runs)
-    return f"one seed ({told})" if len(runs) == 1 else f"{len(runs)} seeds ({told})"
+    return f"{told} only" if len(runs) == 1 else told
 
 
 def protocol(record: dict) -> str:

@@ -139,7 +139,7 @@ def test_one_seed_is_shown_without_a_spread_and_is_called_one_seed(place, capsys
     )
     returned = run_page()
     told = texts(returned)
-    assert "| FCN-8s, light | one seed (0) | 41.0 | 31.0 | 80.0 | 20.0 |" in told
+    assert "| FCN-8s, light | 0 only | 41.0 | 31.0 | 80.0 | 20.0 |" in told
     assert "3 records, seed 0. CPU: A processor, 1 of 2 cores. segcourse 0.1.0" in told
     assert "31.0 against 42.0: not held (0\u00a0of\u00a01)" in told
     count = len([e for e in SMALL if not e.change and not e.seconds])
@@ -159,7 +159,7 @@ def test_three_seeds_have_a_mean_and_an_interval(place, capsys):
     ]
     place(*runs)
     told = texts(run_page())
-    assert "| FCN-8s, light | 3 seeds (0, 1, 2) | 40.0 (30.0 to 50.0) | 30.0 (20.0 to 40.0)" in told
+    assert "| FCN-8s, light | 0, 1, 2 | 40.0 (30.0 to 50.0) | 30.0 (20.0 to 40.0)" in told
     assert (
         "30.0 (20.0 to 40.0) against 23.3 (10.0 to 30.0): held in part (2\u00a0of\u00a03)" in told
     )
@@ -247,7 +247,7 @@ def test_a_network_that_never_gets_there_says_so():
 def test_a_network_that_continues_another_says_so():
     runs = {"a-light": [suite_record("", 0, 0.5, start={"run": "dilated-light-s0"})]}
     table = result_tables.equal_epochs(["a-light"], runs)
-    assert "| a, light (continues Dilated front end, light) | one seed (0) |" in table
+    assert "| a, light (continues Dilated front end, light) | 0 only |" in table
 
 
 def test_equal_seconds_stand_beside_equal_epochs():
@@ -257,7 +257,7 @@ def test_equal_seconds_stand_beside_equal_epochs():
         "unet-light-seconds": [suite_record("unet-light-seconds", 0, 0.55, budget=budget)],
     }
     table = result_tables.equal_seconds(["unet-light"], runs)
-    assert "| U-Net, light | one seed (0) | 60 | 1,500 | 55.0 | 50.0 |" in table
+    assert "| U-Net, light | 0 only | 60 | 1,500 | 55.0 | 50.0 |" in table
 
 
 def test_the_ladder_measures_a_step_against_the_last_kept_one():
