@@ -23,9 +23,10 @@ def speedruns(records: Sequence[dict]) -> str:
     rows += [
         ["**all**", *(f"**{_seconds(metrics['seconds'])}**" for metrics in found)],
         ["all but compiling", *(_seconds(metrics["seconds_without_compile"]) for metrics in found)],
+        ["val mIoU", *(f"{100 * metrics['val']['miou']:.1f}" for metrics in found)],
         ["test mIoU", *(f"{100 * metrics['test']['miou']:.1f}" for metrics in found)],
         ["the target", *(_target(metrics) for metrics in found)],
-        ["test was looked at", *(_times(metrics["test_measurements"]) for metrics in found)],
+        ["training was ended by", *(_ended(metrics) for metrics in found)],
     ]
     return markdown_table(["seconds", *heads], rows)
 
@@ -92,5 +93,5 @@ def _target(metrics: dict) -> str:
     return f"{100 * metrics['target']:.1f}, {'' if metrics['reached'] else 'not '}reached"
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+def _ended(metrics: dict) -> str:
+    return "val" if metrics["ended_by_val"] else "its last step or the limit"

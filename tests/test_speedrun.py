@@ -148,7 +148,7 @@ def test_threads_read_the_same_set_in_the_same_order():
 # ---- reached or not
 
 
-def test_a_target_that_is_reached_ends_the_run_at_that_check(tmp_path, capsys):
+def test_the_run_ends_at_the_check_at_which_val_is_high_enough(tmp_path, capsys):
     code, told, _, made = race(capsys, tmp_path, "--target", 0.001, "--margin", 0, "--checks", 4)
     metrics = made["metrics"]
     assert code == 0
@@ -156,9 +156,9 @@ def test_a_target_that_is_reached_ends_the_run_at_that_check(tmp_path, capsys):
     assert metrics["steps"] == 2
     (check,) = metrics["checks"]
     assert check["step"] == 2
-    assert check["test_miou"] == metrics["test"]["miou"] >= 0.001
+    assert metrics["test"]["miou"] >= 0.001
     assert check["val_miou"] == metrics["val"]["miou"]
-    assert metrics["test_measurements"] == 1
+    assert metrics["ended_by_val"]
     assert "the target 0.001 is reached" in told
     assert sum(timeline(metrics).values()) == pytest.approx(metrics["seconds"], abs=0.1)
     parts = ["import", "other", "device", "data", "build", "train", "eval"]
@@ -179,16 +179,46 @@ def test_a_target_that_is_not_reached_is_recorded_and_test_is_measured_once(tmp_
     assert not metrics["reached"]
     assert metrics["steps"] == 8
     assert [check["step"] for check in metrics["checks"]] == [3, 6, 8]
-    assert [check["test_miou"] is None for check in metrics["checks"]] == [True, True, False]
-    assert metrics["test_measurements"] == 1
+    assert not metrics["ended_by_val"]
+    assert all(set(check) == {"step", "seconds", "val_miou"} for check in metrics["checks"])
     assert "the target 0.99 is not reached" in told
 
 
-def test_a_target_that_only_the_last_look_at_test_finds_is_reached(tmp_path, capsys):
+def test_a_target_that_val_never_shows_may_be_reached_on_test(tmp_path, capsys):
     code, _, _, made = race(capsys, tmp_path, "--target", 0.001, "--margin", 1, "--checks", 2)
+    metrics = made["metrics"]
     assert code == 0
-    assert made["metrics"]["reached"]
-    assert [check["test_miou"] is None for check in made["metrics"]["checks"]] == [True, False]
+    assert metrics["reached"]
+    assert (metrics["steps"], metrics["ended_by_val"]) == (8, False)
+
+
+@pytest.mark.parametrize(
+    ("val", "test", "steps", "reached"),
+    [
+        ([0.2, 0.7, 0.9, 0.9], 0.5, 4, False),  # val ends it, and test stays below: not reached
+        ([0.2, 0.6, 0.7, 0.9], 0.6, 6, True),  # val at the target alone does not end it
+        ([0.2, 0.6, 0.6, 0.6], 0.9, 8, True),
+    ],
+)
+def test_val_alone_ends_training_and_test_is_measured_once_after_it(val, test, steps, reached):
+    config = parse_config([*speedrun.RECIPE.split(), *TINY.split()])
+    run = Run(config, Race(0.6, 0.1, 0.5, 4, 60.0, 1, True), torch.device("cpu"), Stopwatch())
+    looked = []
+
+    def measure(model, split):
+        looked.append("val" if split is run.val else "test")
+        right = val[len(looked) - 1] if split is run.val else test
+        # One class, so that its IoU is the share that is right.
+        return torch.tensor([[round(100 * right), 100 - round(100 * right)], [0, 0]])
+
+    run._measure = measure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speedrun_train.metrics, "mean_iou", lambda cm: (cm[0, 0] / 100).item())
+        found = run.go()
+    assert found.history.steps == steps
+    assert looked == ["val"] * (steps // 2) + ["test"]
+    assert found.reached == reached
+    assert found.ended_by_val == (steps < 8)
 
 
 def test_training_ends_at_the_limit_and_the_network_is_measured(tmp_path, capsys):
@@ -255,9 +285,12 @@ def test_the_table_has_a_row_a_part_and_says_what_was_reached(tmp_path, capsys):
     table = speed_tables.speedruns([made]).splitlines()
     assert table[0] == "| seconds | full-resolution, seed 0 |"
     parts = [line.split(" | ")[0][2:] for line in table[2:]]
-    assert parts[:-5] == list(timeline(made["metrics"]))
+    assert parts[:-6] == list(timeline(made["metrics"]))
     assert f"| test mIoU | {100 * made['metrics']['test']['miou']:.1f} |" in table
-    assert table[-2:] == ["| the target | 99.0, not reached |", "| test was looked at | once |"]
+    assert table[-2:] == [
+        "| the target | 99.0, not reached |",
+        "| training was ended by | its last step or the limit |",
+    ]
 
     other = {
         "seed": 1,
@@ -271,8 +304,9 @@ def test_the_table_has_a_row_a_part_and_says_what_was_reached(tmp_path, capsys):
             "seconds_without_compile": 20.0,
             "target": 0.601,
             "reached": True,
+            "ended_by_val": True,
+            "val": {"miou": 0.7345},
             "test": {"miou": 0.6123},
-            "test_measurements": 2,
         },
     }
     made["metrics"]["timeline"] = [{"part": "train", "seconds": 7.0}]
@@ -280,12 +314,13 @@ def test_the_table_has_a_row_a_part_and_says_what_was_reached(tmp_path, capsys):
         "| train | 7.0 | 20.0 |",
         "| compile | – | 30.0 |",
     ]
-    assert speed_tables.speedruns([other]).splitlines()[-5:] == [
+    assert speed_tables.speedruns([other]).splitlines()[-6:] == [
         "| **all** | **50.0** |",
         "| all but compiling | 20.0 |",
+        "| val mIoU | 73.5 |",
         "| test mIoU | 61.2 |",
         "| the target | 60.1, reached |",
-        "| test was looked at | 2 times |",
+        "| training was ended by | val |",
     ]
 
 

@@ -23,9 +23,9 @@ imports, reading and decoding, training and every evaluation are in it. The defa
 60.1 that SegNet's authors report on CamVid.
 
 Images are first trained on at half the size, later whole. val is measured --checks times on the
-way. Test is measured where val is --margin above the target, and training ends as soon as test
-reaches it; where that never happens, test is measured once at the end. The record says how often
-test was looked at, and where the seconds went."""
+way, and training ends at the first of them at which val is --margin above the target, or with its
+last step. Then test is measured, once: it decides nothing but whether the target was reached. The
+record says where the seconds went."""
 
 EPILOG = """\
 examples:
@@ -37,6 +37,10 @@ examples:
 
 --recipe takes flags of `segcourse train`, which change the speedrun's own. A run that does not
 reach the target is recorded too, and the exit code is 1."""
+
+MARGIN = 0.13
+"""Val overstates on CamVid: in the records of the small list by up to 0.15. Too small a margin ends
+training before test has the target; too large a one costs seconds."""
 
 RECIPE = (
     "--data camvid --height 360 --width 480 --model unet-aspp --batch 32 --steps 2400 "
@@ -60,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="", metavar="FLAGS", help="changes, in one word")
     parser.add_argument("--target", type=float, default=0.601, help="mean IoU on test, 0 to 1")
     parser.add_argument(
-        "--margin", type=float, default=0.05, help="of val over the target before test is measured"
+        "--margin", type=float, default=MARGIN, help="of val over the target, which ends training"
     )
     parser.add_argument(
         "--half", type=float, default=0.5, help="part of the steps at half the size, 0 to 1"
@@ -101,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     metrics = {
         "target": race.target,
         "reached": found.reached,
+        "ended_by_val": found.ended_by_val,
         "seconds": seconds,
         "seconds_without_compile": seconds - compiling,
         "timeline": [{"part": name, "seconds": spent} for name, spent in timeline.items()],
@@ -108,7 +113,6 @@ def run(args: argparse.Namespace) -> int:
         "checks": found.checks,
         "val": summary(found.val, found.classes),
         "test": summary(found.test, found.classes),
-        "test_measurements": sum(check["test_miou"] is not None for check in found.checks),
         "steps": found.history.steps,
         "parameters": found.parameters,
     }
