@@ -16,6 +16,9 @@ CAMVID ?=
 MINUTES ?= 60
 OUT ?= runs/suite
 PACK ?=
+# BUNDLE=folder: what is to leave a machine that keeps nothing; UNBUNDLE=folder: put back first
+BUNDLE ?=
+UNBUNDLE ?=
 
 PY := .venv/bin/python
 HAS_TORCH := import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, \
@@ -81,7 +84,8 @@ gpu: ## the suite of long runs, for MINUTES=60 into OUT=runs/suite, on the data 
 	if "$(PYTHON)" -c "$(HAS_TORCH)" 2>/dev/null; then python="$(PYTHON)"; \
 	  else $(MAKE) --no-print-directory setup && python=$(PY) || exit 1; fi; \
 	exec "$$python" -m tools.gpu --minutes $(MINUTES) --began $$began --out "$(OUT)" \
-	  $(if $(PACK),--data-pack $(PACK)) $(ARGS)
+	  $(if $(PACK),--data-pack $(PACK)) $(if $(BUNDLE),--bundle "$(BUNDLE)") \
+  $(if $(UNBUNDLE),--unbundle "$(UNBUNDLE)") $(ARGS)
 
 lock: setup ## resolve pyproject.toml into requirements.txt (UPGRADE=1 for the newest)
 	@$(PY) -m tools.lock $(if $(UPGRADE),--upgrade)

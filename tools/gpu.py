@@ -4,21 +4,32 @@
 
 On a GPU the dense CRF is timed first, which takes seconds. When the first runs of the list are
 recorded, the other measurements are made, where there is time for them; a measurement whose record
-is there is not made again. Then the list goes on. Without a GPU, and where flags choose among the
-runs, only the list is worked through. Other flags are those of `segcourse bench suite`.
+is there and complete is not made again, and what is left out is told with its reason. Then the list
+goes on. Without a GPU, and where flags choose among the runs, only the list is worked through.
+Other flags are those of `segcourse bench suite`.
+
+--unbundle FOLDER first puts back what --bundle FOLDER kept of an earlier machine (`tools.bundle`).
 """
 
 import argparse
+import importlib.util
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-FIRST = 3
-"""Runs of the list that go before the measurements."""
+from segcourse.errors import DataError
+from tools import bundle
+
+FIRST = ("patch", "fcn8s-light", "unet")
+"""Runs of the list that go before the measurements: cheap ones, whose checkpoints are small."""
+
+TRIES = 3
+"""Times that a measurement is made whose record stays incomplete."""
 
 CHOOSING = ("--only", "--seeds", "--toy", "--small", "--list")
 STOPPED = 130
@@ -29,13 +40,39 @@ class Measurement:
     """Something that is measured once.
 
     name: as it is told. record: the file that it leaves. minutes: that it may take; it is not begun
-    with fewer left. words: for Python.
+    with fewer left. words: for Python. lacks: what a record still lacks, or "".
     """
 
     name: str
     record: Path
     minutes: float
     words: tuple[str, ...]
+    lacks: Callable[[dict], str] = lambda record: ""
+
+    @property
+    def tries(self) -> Path:
+        """The file that counts how often it was made."""
+        return self.record.with_suffix(".tries")
+
+    def lacking(self) -> str:
+        """What its record lacks; "" where it is complete."""
+        try:
+            return self.lacks(json.loads(self.record.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return "it cannot be read"
+
+    def done(self) -> str:
+        """Why it is not made again, or "": there is no record, or one to make again."""
+        if not self.record.exists():
+            return ""
+        if not (lacking := self.lacking()):
+            return "done"
+        tried = self.tried()
+        return f"made {tried} times, and left so: {lacking}" if tried >= TRIES else ""
+
+    def tried(self) -> int:
+        """How often it was made."""
+        return len(self.tries.read_text()) if self.tries.exists() else 0
 
 
 def measurements(out: Path, camvid: str | None) -> list[Measurement]:
@@ -46,25 +83,33 @@ def measurements(out: Path, camvid: str | None) -> list[Measurement]:
         camvid: what --data-pack gives for CamVid. Without it throughput is measured on generated
             scenes, and there is no speedrun.
     """
-    speed = out / "speed"
     pack = ("--data-pack", camvid) if camvid else ()
     bench = ("-m", "segcourse", "bench")
 
-    def of(name: str, minutes: float, *words: str, to: str = "--json") -> Measurement:
-        record = speed / f"{name}.json"
-        return Measurement(name, record, minutes, (*words, to, str(record)))
+    def of(name: str, record: str, minutes: float, *words: str, to: str = "--json") -> Measurement:
+        return Measurement(name, out / record, minutes, (*words, to, str(out / record)))
 
-    found = [of("crf", 1, *bench, "crf")]
+    found = [of("crf", "crf/gpu.json", 1, *bench, "crf")]
     if camvid:
-        record = out / "speedrun" / "seed-0.json"
-        words = (*bench, "speedrun", *pack, "--limit", "120", "--json", str(record))
-        found.append(Measurement("speedrun", record, 3, words))
-    throughput = ("benchmarks/throughput.py", "--minutes", "6", *pack)
-    found.append(of("throughput", 8, *throughput, to="--out"))
+        words = (*bench, "speedrun", *pack, "--limit", "120")
+        found.append(of("speedrun", "speedrun/seed-0.json", 3, *words))
+    words = ("benchmarks/throughput.py", "--minutes", "6", *pack)
+    throughput = of("throughput", "throughput/gpu.json", 8, *words, to="--out")
+    found.append(replace(throughput, lacks=throughput_lacks))
     for model in ("unet", "deeplab-v3-resnet50"):
         words = ("profile", "--model", model, "--precision", "bf16", "--channels-last")
-        found.append(of(f"profile-{model}", 1, *bench, *words))
+        found.append(of(f"profile-{model}", f"profile/{model}.json", 1, *bench, *words))
     return found
+
+
+def throughput_lacks(record: dict) -> str:
+    """The first network that was not measured, or not against the peer that is there now."""
+    for network in record["metrics"]["networks"]:
+        if "error" in network:
+            return f"{network['model']}: {network['error']}"
+        if "not there" in network["peer"].get("missing", "") and _has_peer():
+            return f"{network['model']}: measured without segmentation_models.pytorch"
+    return ""
 
 
 class Process:
@@ -139,13 +184,25 @@ def work(
     def measure(wanted: Sequence[Measurement]) -> bool:
         """Returns whether a signal stopped it."""
         for one in wanted:
-            if one.record.exists() or left() < one.minutes:
+            if why := one.done():
+                print(f"{one.name}: not measured: {why}", flush=True)
+                continue
+            if left() < one.minutes:
+                print(
+                    f"{one.name}: not measured in this call: it may take {one.minutes:g} minutes, "
+                    f"and {max(left(), 0):.1f} are left",
+                    flush=True,
+                )
                 continue
             one.record.parent.mkdir(parents=True, exist_ok=True)
-            code = python(one.words, False, 60 * (one.minutes + 1))
+            code = python(one.words, False, 60 * min(one.minutes + 1, left()))
             if code == STOPPED:
                 return True
-            if code and not one.record.exists():  # a speedrun that misses its target exits with 1
+            if one.record.exists():
+                one.tries.write_text("x" * (one.tried() + 1))
+                if lacking := one.lacking():
+                    print(f"{one.name}: incomplete: {lacking}", file=sys.stderr)
+            elif code:  # a speedrun that misses its target exits with 1, and has a record
                 print(f"{one.name}: exit code {code}, not recorded", file=sys.stderr)
         return False
 
@@ -165,7 +222,13 @@ def work(
         if code not in (0, 1):
             return code
     settled = not camvid or all(_settled(args.out, name) for name in first)
-    if settled and measure(wanted[1:]):
+    if not settled:
+        print(
+            f"not measured in this call: {', '.join(o.name for o in wanted[1:])}: the runs go "
+            f"first: {', '.join(name for name in first if not _settled(args.out, name))}",
+            flush=True,
+        )
+    elif measure(wanted[1:]):
         return STOPPED
     return suite()
 
@@ -174,7 +237,9 @@ def plan(wanted: Sequence[Measurement], gpu: bool) -> str:
     """What is measured beside the runs, and what is done."""
     lines = ["Measured once beside the runs" + ("" if gpu else ", on a GPU alone") + ":"]
     for one in wanted:
-        state = "done" if one.record.exists() else f"open, {one.minutes:g} min at most"
+        state = one.done() or f"open, {one.minutes:g} min at most"
+        if not one.done() and one.record.exists():
+            state += f"; incomplete: {one.lacking()}"
         lines.append(f"  {one.name:<28} {state}")
     return "\n".join(lines)
 
@@ -196,6 +261,10 @@ def _camvid(given: Sequence[str]) -> str | None:
     return None
 
 
+def _has_peer() -> bool:
+    return importlib.util.find_spec("segmentation_models_pytorch") is not None
+
+
 def _gpu() -> bool:
     import torch
 
@@ -211,14 +280,29 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/suite"), help="of all records")
     parser.add_argument("--data-pack", nargs="+", default=[], help="as the suite takes it")
     parser.add_argument("--began", type=float, default=time.time(), help="seconds since 1970")
+    parser.add_argument("--bundle", type=Path, help="folder for what is to leave this machine")
+    parser.add_argument("--unbundle", type=Path, help="folder with what is put into --out first")
     args, rest = parser.parse_known_args(words)
-    from segcourse.cli.suite_runs import RUNS
 
+    if args.unbundle and args.out.exists():
+        print(f"{args.out} is there: {args.unbundle} is not put into it", flush=True)
+    elif args.unbundle:
+        try:
+            print(bundle.load(args.unbundle, args.out), flush=True)
+        except DataError as error:
+            print(f"--unbundle: {error}", file=sys.stderr)
+            return 1
     process = Process()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.receive)
-    first = [entry.name for entry in RUNS[:FIRST]]
-    return work(args, rest, process, _gpu, first, _camvid(args.data_pack))
+
+    def python(words: Sequence[str], told: bool, seconds: float | None) -> int:
+        code = process(words, told, seconds)
+        if args.bundle and args.out.is_dir():  # each time: the machine may stop what takes too long
+            print(bundle.save(args.out, args.bundle), flush=True)
+        return code
+
+    return work(args, rest, python, _gpu, FIRST, _camvid(args.data_pack))
 
 
 if __name__ == "__main__":
