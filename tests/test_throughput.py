@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision import tv_tensors
 
 from segcourse.data import Scenes
 from segcourse.data.augment import MEAN, Augmentation
@@ -92,6 +93,29 @@ def test_halving_is_as_likely_as_doubling(pipeline):
     # A third of the logarithm's range on either side of 1: 4 deviations are 0.042.
     assert sum(s < 1000 for s in sides) / 2000 == pytest.approx(0.5, abs=0.045)
     assert sum(s < 1000 / 2 ** (1 / 3) for s in sides) / 2000 == pytest.approx(1 / 3, abs=0.042)
+
+
+def test_images_are_resized_without_smoothing_as_ours_are(pipeline, monkeypatch):
+    """Smoothing costs the workers time that our own views do not spend."""
+    rescale = pipeline.Rescale(0.5, 0.5)
+    stripes = torch.tensor([0.0, 0.0, 255.0, 255.0]).repeat(8)[None, None].expand(3, 32, 32)
+    size = rescale.make_params([stripes])["size"]
+    found = rescale.transform(tv_tensors.Image(stripes.to(torch.uint8)), {"size": size})
+    expected = F.interpolate(stripes[None], size=size, mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(found.as_subclass(torch.Tensor).float(), expected, atol=1, rtol=0)
+    smoothed = F.interpolate(
+        stripes[None], size=size, mode="bilinear", align_corners=False, antialias=True
+    )[0]
+    assert (smoothed - expected).abs().max() > 20
+
+
+def test_workers_are_as_many_as_the_process_has_cores(script, monkeypatch):
+    throughput = script("throughput")
+    monkeypatch.setattr(throughput.os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    assert throughput.usable_cores() == 3
+    monkeypatch.delattr(throughput.os, "sched_getaffinity")
+    monkeypatch.setattr(throughput.os, "cpu_count", lambda: 16)
+    assert throughput.usable_cores() == 16
 
 
 def test_mean_is_what_fills(pipeline):

@@ -43,8 +43,8 @@ class Rescale(v2.Transform):
         return {"size": [max(1, round(factor * side)) for side in flat_inputs[0].shape[-2:]]}
 
     def transform(self, inpt, params: dict):
-        """Resize: an image bilinearly, labels by the nearest."""
-        return v2.functional.resize(inpt, params["size"])
+        """Resize: an image bilinearly, labels by the nearest; unsmoothed, as ours is."""
+        return v2.functional.resize(inpt, params["size"], antialias=False)
 
 
 def views(augmentation: Augmentation, size: tuple[int, int]) -> v2.Transform:
