@@ -19,7 +19,7 @@ from PIL import Image
 from segcourse import pretrained
 from segcourse.cli import main, weights_files
 from segcourse.cli.models import MODELS
-from segcourse.cli.weights_card import NOT_FOR, card
+from segcourse.cli.weights_card import NOT_FOR, card, commands
 from segcourse.errors import DataError, UsageError
 from segcourse.pretrained import load_pretrained, published, read_record
 
@@ -92,7 +92,7 @@ def test_a_card_says_data_recipe_metric_licence_and_limits(name):
     text = text.read_text("utf-8")
     for heading in ("Data", "Recipe", "Measured", "Licence of the data", "Limits"):
         assert f"\n## {heading}\n" in text
-    assert record["training"]["command"] in text
+    assert "\n".join(commands(record["training"])) in text
     assert NOT_FOR in text
     split = "val" if record["metrics"]["test"] is None else "test"
     assert f"{record['metrics'][split]['miou']:.4f}" in text
@@ -133,6 +133,24 @@ def test_other_cards_are_found_again_where_their_data_are(name, capsys):
 
 
 # ---- from Python
+
+
+def test_each_line_of_a_recipe_starts_from_what_the_line_before_it_writes():
+    suite = "segcourse bench suite --only a --small --data-pack camvid=somewhere --out again"
+    train = "segcourse train --data camvid --root CamVid --start /x/a-s0 --out b"
+    assert commands({"start": {"command": suite}, "command": train}) == [
+        "segcourse bench suite --only a --small --data-pack camvid=CamVid --out again",
+        "segcourse train --data camvid --root CamVid --start again/trained/a-s0 --out b",
+    ]
+    first = "segcourse train --data scenes --out 'my a'"
+    train = "segcourse train --data scenes --start runs/a --out b"
+    assert commands({"start": {"command": first}, "command": train}) == [
+        first,
+        "segcourse train --data scenes --start 'my a' --out b",
+    ]
+    # A recipe whose first command is not known, or that has none, is the one line as typed.
+    for start in (None, {"command": None}):
+        assert commands({"start": start, "command": train}) == [train]
 
 
 def test_the_networks_are_those_of_the_command_line():

@@ -3,7 +3,10 @@
 `card` writes it from the record alone, so that no number in a card is typed by hand.
 """
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from segcourse.cli.report import NAMES
 from segcourse.pretrained import MODEL
@@ -115,7 +118,7 @@ def card(record: dict) -> str:
         "## Recipe",
         "",
         "```bash",
-        *_commands(training),
+        *commands(training),
         "```",
         "",
         f"Random weights of seed {record['seed']}{_start(training)}. {config['steps']:,} steps of "
@@ -147,6 +150,32 @@ def card(record: dict) -> str:
     return "\n".join(lines)
 
 
+def commands(training: dict) -> list[str]:
+    """What to type, line after line, to train such weights again.
+
+    The record has each command as it was typed, in folders that only its author has. Here the
+    second line starts from the folder that the first one writes, and both read the same data.
+    """
+    before = (training["start"] or {}).get("command")
+    if before is None:
+        return [training["command"]]
+    first, second = shlex.split(before), shlex.split(training["command"])
+    given = _value(first, "--out")
+    if given and "--start" in second:
+        run = Path(_value(second, "--start")).name
+        suite = first[1:3] == ["bench", "suite"]  # keeps its runs below trained/
+        second[second.index("--start") + 1] = f"{given}/trained/{run}" if suite else given
+    root, data = _value(second, "--root"), _value(second, "--data")
+    if root:
+        first = [f"{data}={root}" if word.startswith(f"{data}=") else word for word in first]
+    return [shlex.join(first), shlex.join(second)]
+
+
+def _value(words: Sequence[str], flag: str) -> str:
+    """What follows a flag; empty where it is not given."""
+    return words[words.index(flag) + 1] if flag in words[:-1] else ""
+
+
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
@@ -170,11 +199,6 @@ def _compared(data: dict) -> str:
         ", at {}x{} pixels: images and labels were shrunk to it, so this does not compare with "
         "numbers at the size of the files"
     ).format(*data["size"])
-
-
-def _commands(training: dict) -> list[str]:
-    before = (training["start"] or {}).get("command")
-    return [training["command"]] if before is None else [before, training["command"]]
 
 
 def _start(training: dict) -> str:
