@@ -111,7 +111,7 @@ def record(
         "curve": list(curve),
         "seconds": seconds,
         "images_per_second": images_per_second,
-        "peak_memory_mib": _peak_memory_mib(device),
+        "peak_memory_mib": peak_memory_mib(device),
         "versions": {
             "segcourse": segcourse.__version__,
             "python": platform.python_version(),
@@ -186,7 +186,8 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def _peak_memory_mib(device: torch.device) -> float | None:
+def peak_memory_mib(device: torch.device) -> float | None:
+    """The most memory so far: of the GPU since its statistics were reset, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from segcourse.cli import (
     suite_place,
     suite_runs,
     suite_table,
+    suite_work,
 )
 from segcourse.cli.crf_flags import Settings, words
 from segcourse.cli.deadline import Deadline
@@ -186,6 +188,34 @@ def test_a_signal_stops_it_at_a_checkpoint(number, alone, tmp_path, capsys, monk
 
 
 # ---- the record
+
+
+def test_peak_memory_is_trainings_and_the_highest_of_its_parts(tmp_path, monkeypatch):
+    def part(first, last, peak):
+        monkeypatch.setattr(suite_work, "peak_memory_mib", lambda _: peak)
+        history = SimpleNamespace(first_step=first, steps=last)
+        return suite_work.peak_of_training(tmp_path, history, torch.device("cpu"))
+
+    assert part(20, 20, 900.0) is None  # a part without a step only measured
+    assert part(0, 10, 300.0) == 300.0
+    assert part(10, 15, 200.0) == 300.0
+    assert part(15, 20, 400.5) == 400.5
+    assert part(20, 20, 900.0) == 400.5
+
+
+def test_what_measuring_takes_is_not_in_the_peak(tmp_path, capsys, monkeypatch):
+    """The peak is read before views, CRF and maps are made."""
+    order = []
+    for name in ("peak_of_training", "measured"):
+        whole = getattr(suite_work, name)
+        monkeypatch.setattr(
+            suite_work, name, lambda *args, n=name, f=whole: order.append(n) or f(*args)
+        )
+    monkeypatch.setattr(suite_work, "peak_memory_mib", lambda _: 12.5)
+    assert run(capsys, tmp_path, "--only", "first")[0] == 0
+    assert order == ["peak_of_training", "measured"]
+    assert record(tmp_path, "first-s0")["peak_memory_mib"] == 12.5
+    assert not list(tmp_path.rglob(suite_work.PEAK))
 
 
 def test_a_record_holds_what_makes_its_numbers_again(alone):

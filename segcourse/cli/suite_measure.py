@@ -36,6 +36,7 @@ def measured(
     model: nn.Module,
     data: SuiteData,
     trained: running.Trained,
+    peak: float | None,
     device: torch.device,
 ) -> dict:
     """Measure a run that has been trained, and put its record together.
@@ -47,6 +48,7 @@ def measured(
         model: as trained; it gets the chosen weights.
         data: with the run's data in use.
         trained: what training left.
+        peak: the most memory that training took, in MiB; None where that is not known.
         device: of the run.
 
     Returns:
@@ -98,6 +100,7 @@ def measured(
         made["budget"] = {"seconds": seconds, "steps": config.steps, "of": of}
     return made | {
         "name": job.entry.name,
+        "peak_memory_mib": peak,  # not what measuring took, with views and CRF
         "data": data.use(config),
         "parameters": cost.parameters(model),
         "epochs": None if trains_on_patches(model) else epochs,

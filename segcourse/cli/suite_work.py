@@ -4,15 +4,18 @@ Everything is written so that a kill at any moment leaves the run in hand, or do
 """
 
 import hashlib
+import json
 import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from segcourse import checkpoints, distributed, resuming
+from segcourse.checkpoints import write_bytes
 from segcourse.cli import running
 from segcourse.cli.deadline import Deadline
 from segcourse.cli.models import build
@@ -22,7 +25,10 @@ from segcourse.cli.suite_data import SuiteData
 from segcourse.cli.suite_measure import measured, seconds_to_measure
 from segcourse.cli.suite_place import Job, Place
 from segcourse.config import Config
-from segcourse.records import write_record
+from segcourse.records import peak_memory_mib, write_record
+from segcourse.training import History
+
+PEAK = "peak_memory.json"
 
 
 def work(
@@ -71,14 +77,35 @@ def work(
             load=data.load,
             stop=deadline.stop,
         )
+        peak = peak_of_training(out, trained.history, device)
         if trained.history.steps < config.steps:
             return None
         if not deadline.allows(seconds_to_measure(job, config, model, data, trained)):
             return None
-        made = measured(job, place, config, model, data, trained, device)
+        made = measured(job, place, config, model, data, trained, peak, device)
         made["command"] = command(job, words)
         _keep(job, place, config, model, made)
         return made
+
+
+def peak_of_training(out: Path, history: History, device: torch.device) -> float | None:
+    """The most memory that a run's training has taken, over the parts that took a step.
+
+    Args:
+        out: of the run; the number is kept there from part to part.
+        history: of the part that has just ended, with nothing measured after it.
+        device: of the run.
+
+    Returns:
+        MiB, as `segcourse.records` has them; None where no part that ended in order took a step.
+    """
+    file = out / PEAK
+    found = json.loads(file.read_text("utf-8")) if file.is_file() else None
+    if history.steps > history.first_step:
+        now = peak_memory_mib(device)
+        found = now if found is None or now is None else max(found, now)
+        write_bytes(file, json.dumps(found).encode())
+    return found
 
 
 def command(job: Job, words: Sequence[str]) -> str:
@@ -92,7 +119,7 @@ def _keep(job: Job, place: Place, config: Config, model: nn.Module, made: dict) 
     run, kept = place.run(job.label), place.trained(job.label)
     shutil.rmtree(kept, ignore_errors=True)
     # run.json is what makes it a run to start from: it goes last.
-    shutil.copytree(run, kept, ignore=shutil.ignore_patterns("checkpoints", FILE))
+    shutil.copytree(run, kept, ignore=shutil.ignore_patterns("checkpoints", FILE, PEAK))
     chosen = made["metrics"]["chosen"]
     path = checkpoints.save(
         kept / "checkpoints",
