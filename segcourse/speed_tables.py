@@ -4,9 +4,15 @@ A time belongs to a machine. So each record is a table or a column of its own, a
 over machines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from segcourse.scoreboard import ABSENT, markdown_table, provenance
+from segcourse.scoreboard import ABSENT, NOT_RUN, markdown_table, provenance
+
+EPOCH_AIM = 5.0
+"""An epoch is so many times as fast as with the torchvision pipeline, on a GPU."""
+STEP_AIM = 1.0
+"""A step takes at most this share of the seconds of the other library's, on a GPU."""
+FED, PEER = "torchvision_pipeline", "smp"
 
 
 def speedruns(records: Sequence[dict]) -> str:
@@ -34,6 +40,7 @@ def speedruns(records: Sequence[dict]) -> str:
 def throughput(record: dict) -> str:
     """Images a second of every network and way of one record, and its share of a large product."""
     rate, rows = record["metrics"]["matrix_operations_per_second"], []
+    workers = record["config"]["workers"]
     for network in record["metrics"]["networks"]:
         if "error" in network:
             rows.append([network["model"], ABSENT, network["error"], ABSENT, ABSENT, ABSENT])
@@ -44,7 +51,7 @@ def throughput(record: dict) -> str:
             rows.append(
                 [
                     network["model"],
-                    way.replace("_", " "),
+                    way.replace("_", " ") + (f", {workers} workers" if way == FED else ""),
                     _rate(training),
                     _rate(network["inference"].get(way, {})),
                     ABSENT if reached is None else f"{100 * reached / rate:.0f}",
@@ -53,6 +60,62 @@ def throughput(record: dict) -> str:
             )
     heads = ["training, images/s", "inference, images/s", "% of the matrix rate", "peak GiB"]
     return markdown_table(["network", "way", *heads], rows, 2)
+
+
+def aims(record: dict) -> str:
+    """The ratios of one record that the benchmark has an aim for, and whether it was reached.
+
+    The rule: the median of the turns decides. An epoch has to be EPOCH_AIM times as fast as with
+    the torchvision pipeline, a step may take STEP_AIM of the peer's seconds, both on a GPU.
+    """
+    on_gpu, rows = "gpu" in record["hardware"], []
+    for network in record["metrics"]["networks"]:
+        if "error" in network:
+            rows.append([network["model"], ABSENT, ABSENT, ABSENT, ABSENT, network["error"]])
+            continue
+        rows.append(
+            [
+                network["model"],
+                f"an epoch: torchvision pipeline ({record['config']['workers']} workers) over ours",
+                ABSENT,
+                *_judged(network, FED, "ours", EPOCH_AIM, on_gpu),
+            ]
+        )
+        peer = network["peer"]
+        called = peer.get("name", "the other library's network")
+        adds = ABSENT
+        if "name" in peer:
+            share = peer["multiply_adds_forward"] / network["multiply_adds_forward"]
+            adds = f"{share:.2f}"
+        for end in ("", "_compiled"):
+            if end and PEER + end not in network["training"]:
+                continue
+            told = f"a step{', both compiled' if end else ''}: ours over {called}"
+            verdict = _judged(network, PEER + end, "ours" + end, STEP_AIM, on_gpu)
+            rows.append([network["model"], told, adds, *verdict])
+    heads = ["multiply-adds, theirs over ours", "seconds, median (range)", "aim", "verdict"]
+    return markdown_table(["network", "ratio", *heads], rows, 2)
+
+
+def by_device(
+    title: str, table: Callable[[Sequence[dict]], str], records: Sequence[dict], *devices: str
+) -> str:
+    """A kind of record, a table for each kind of device with its source, or a line that says no.
+
+    Args:
+        title: of the kind.
+        table: from the records of one kind of device to their table.
+        records: of all devices.
+        devices: "GPU", "CPU": in this order.
+    """
+    told = []
+    for device in devices:
+        some = [one for one in records if ("gpu" in one["hardware"]) == (device == "GPU")]
+        head = f"**{title}, {device}**"
+        told.append(
+            f"{head}\n\n{with_source(table(some), some)}" if some else f"{head}: {NOT_RUN}."
+        )
+    return "\n\n".join(told)
 
 
 def profiles(records: Sequence[dict]) -> str:
@@ -83,6 +146,25 @@ def _rate(row: dict) -> str:
         return row.get("error", ABSENT)
     speed = row["images_per_second"]
     return f"{speed['median']:,.1f} ({speed['lowest']:,.1f} to {speed['highest']:,.1f})"
+
+
+def _judged(network: dict, theirs: str, ours: str, aim: float, on_gpu: bool) -> list[str]:
+    """A ratio with its range, its aim and the verdict; or why there is no ratio."""
+    at_least = theirs == FED
+    wanted = f"at least {aim:g}" if at_least else f"at most {aim:g}"
+    found = network["ratios"].get(f"{theirs}_over_{ours}")
+    if found is None:
+        said = [network["training"].get(way, {}).get("error") for way in (theirs, ours)]
+        reasons = [network["peer"].get("missing") if theirs.startswith(PEER) else None, *said]
+        why = next((reason for reason in reasons if reason), "no turn was timed")
+        return [ABSENT, wanted, f"not measured: {why}"]
+    spread = found["training"]
+    median, low, high = spread["median"], spread["lowest"], spread["highest"]
+    if not at_least:  # the record has theirs over ours
+        median, low, high = 1 / median, 1 / high, 1 / low
+    reached = median >= aim if at_least else median <= aim
+    verdict = ("reached" if reached else "not reached") if on_gpu else "the aim is for a GPU"
+    return [f"{median:.2f} ({low:.2f} to {high:.2f})", wanted, verdict]
 
 
 def _seconds(value: float | None) -> str:

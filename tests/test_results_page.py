@@ -316,20 +316,94 @@ def test_a_table_of_times_names_its_machine_and_its_command():
     assert told.endswith("2026-11-21. Made by\n\n- `segcourse bench speedrun`")
 
 
-def test_throughput_shows_every_way_and_what_ended_one():
+def spread(median, low, high):
+    return {"median": median, "lowest": low, "highest": high}
+
+
+def throughput_record(gpu=True, epoch=6.0, step=1.25):
+    """A record of benchmarks/throughput.py, made up."""
+
     def speed(median):
-        return {"images_per_second": {"median": median, "lowest": 1.0, "highest": 2000.0}}
+        return {"images_per_second": spread(median, 1.0, 2000.0)}
 
     ours = speed(1500.0) | {"operations_per_second": 3e14, "peak_bytes": 2**31}
-    training = {"ours": ours, "smp": {"error": "the minutes were over"}}
-    network = {"model": "unet", "training": training, "inference": {"ours": speed(9.5)}}
-    networks = [network, {"model": "aspp", "error": "no memory"}]
-    record = {"metrics": {"matrix_operations_per_second": 6e14, "networks": networks}}
-    assert speed_tables.throughput(record).splitlines()[2:] == [
+    training = {
+        "ours": ours,
+        "torchvision_pipeline": speed(250.0),
+        "smp": speed(1200.0),
+        "ours_compiled": speed(1600.0),
+        "smp_compiled": {"error": "the minutes were over"},
+    }
+    ratios = {
+        "torchvision_pipeline_over_ours": {"training": spread(epoch, 4.0, 8.0)},
+        "smp_over_ours": {"training": spread(step, 0.5, 2.0)},
+    }
+    unet = {
+        "model": "unet",
+        "multiply_adds_forward": 100,
+        "peer": {"name": 'smp.Unet("vgg13_bn")', "multiply_adds_forward": 104},
+        "training": training,
+        "inference": {"ours": speed(9.5)},
+        "ratios": ratios,
+    }
+    alone = unet | {
+        "model": "unet-light",
+        "peer": {"missing": "it is not there"},
+        "training": {"ours": ours, "torchvision_pipeline": {"error": "a worker died"}},
+        "ratios": {},
+    }
+    networks = [unet, alone, {"model": "aspp", "error": "no memory"}]
+    hardware = {k: v for k, v in MACHINE["hardware"].items() if gpu or k != "gpu"}
+    return MACHINE | {
+        "hardware": hardware,
+        "config": {"workers": 16},
+        "command": "python benchmarks/throughput.py",
+        "metrics": {"matrix_operations_per_second": 6e14, "networks": networks},
+    }
+
+
+def test_throughput_shows_every_way_and_what_ended_one():
+    assert speed_tables.throughput(throughput_record()).splitlines()[2:] == [
         "| unet | ours | 1,500.0 (1.0 to 2,000.0) | 9.5 (1.0 to 2,000.0) | 50 | 2.0 |",
-        "| unet | smp | the minutes were over | – | – | – |",
+        "| unet | torchvision pipeline, 16 workers | 250.0 (1.0 to 2,000.0) | – | – | – |",
+        "| unet | smp | 1,200.0 (1.0 to 2,000.0) | – | – | – |",
+        "| unet | ours compiled | 1,600.0 (1.0 to 2,000.0) | – | – | – |",
+        "| unet | smp compiled | the minutes were over | – | – | – |",
+        "| unet-light | ours | 1,500.0 (1.0 to 2,000.0) | 9.5 (1.0 to 2,000.0) | 50 | 2.0 |",
+        "| unet-light | torchvision pipeline, 16 workers | a worker died | – | – | – |",
         "| aspp | – | no memory | – | – | – |",
     ]
+
+
+def test_the_median_of_the_turns_decides_whether_an_aim_was_reached():
+    fed = "an epoch: torchvision pipeline (16 workers) over ours"
+    smp = 'ours over smp.Unet("vgg13_bn")'
+    none = "ours over the other library's network"
+    over = "not measured: the minutes were over"
+    assert speed_tables.aims(throughput_record()).splitlines()[2:] == [
+        f"| unet | {fed} | – | 6.00 (4.00 to 8.00) | at least 5 | reached |",
+        f"| unet | a step: {smp} | 1.04 | 0.80 (0.50 to 2.00) | at most 1 | reached |",
+        f"| unet | a step, both compiled: {smp} | 1.04 | – | at most 1 | {over} |",
+        f"| unet-light | {fed} | – | – | at least 5 | not measured: a worker died |",
+        f"| unet-light | a step: {none} | – | – | at most 1 | not measured: it is not there |",
+        "| aspp | – | – | – | – | no memory |",
+    ]
+    missed = speed_tables.aims(throughput_record(epoch=4.99, step=0.99)).splitlines()
+    assert [line.split(" | ")[-1] for line in missed[2:4]] == ["not reached |"] * 2
+    exact = speed_tables.aims(throughput_record(epoch=5.0, step=1.0)).splitlines()
+    assert [line.split(" | ")[-1] for line in exact[2:4]] == ["reached |"] * 2
+    slow = speed_tables.aims(throughput_record(gpu=False)).splitlines()
+    assert slow[2].endswith("| 6.00 (4.00 to 8.00) | at least 5 | the aim is for a GPU |")
+
+
+def test_a_device_has_tables_of_its_own_and_one_without_records_a_line():
+    records = [throughput_record(), throughput_record(gpu=False)]
+    told = speed_tables.by_device("T", lambda some: f"{len(some)} shown", records, "GPU", "CPU")
+    assert told.startswith("**T, GPU**\n\n1 shown\n\none record, seed 0. A GPU, A processor")
+    assert "**T, CPU**\n\n1 shown\n\none record, seed 0. CPU: A processor" in told
+    assert speed_tables.by_device("T", str, [], "GPU", "CPU") == (
+        "**T, GPU**: not run yet.\n\n**T, CPU**: not run yet."
+    )
 
 
 def test_weights_are_listed_with_the_command_that_measures_them_again():
