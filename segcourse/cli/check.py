@@ -27,10 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; `NOT_PASSED` when a visible test does not pass."""
-    from segcourse.grading.marking import Here, mark
+    from segcourse.grading.marking import Here, NotMarked, mark
 
     notebook = read(args.notebook)
-    marks, printed = mark(notebook, Here(), {})
+    try:
+        marks, printed = mark(notebook, Here(), {})
+    except NotMarked as error:
+        raise UsageError(f"{error}: cells before it have changed what it needs") from error
     about = notebook["metadata"]["segcourse"]
     failed_cells = {name: error for name, (_, error) in printed.items() if error}
     for answer in about["answers"]:

@@ -1,8 +1,8 @@
 """Inside the sandbox: a process with torch imported that forks a worker for each submission.
 
-Started as a program by `forks`: `python -I fork_server.py FD FOLDERS`. It never runs a student's
-code and holds nothing of a student's. What it does after a fork, before the student's code comes,
-is the wall around that one worker.
+Started as a program by `forks`: `python fork_server.py FD FOLDERS LIBRARIES`. It never runs a
+student's code and holds nothing of a student's. What it does after a fork, before the student's
+code comes, is the wall around that one worker.
 """
 
 import contextlib
@@ -44,6 +44,7 @@ def main() -> None:
     import worker
 
     sys.path.remove(here)
+    worker.add_folders(json.loads(sys.argv[3]))
     import_libraries()
     # A lock that another thread holds would stay locked in a fork.
     if len(os.listdir("/proc/self/task")) != 1:
@@ -72,18 +73,6 @@ def import_libraries() -> None:
     """The slow imports."""
     import numpy  # noqa: F401
     import torch.nn.functional  # noqa: F401
-
-
-def seed() -> None:
-    """Let random numbers begin alike in every fork: the same code gets the same marks."""
-    import random
-
-    import numpy
-    import torch
-
-    random.seed(0)
-    numpy.random.seed(0)  # noqa: NPY002 - what students may use
-    torch.manual_seed(0)
 
 
 def separate(files: list[int], folders: dict[str, dict]) -> socket.socket:
@@ -187,7 +176,6 @@ def be_worker(sock: socket.socket, limits: dict[str, int], worker, student, wire
     """Serve in this fork, and end with it."""
     try:
         os.setsid()
-        seed()
         worker.serve(sock, limits, student, wire)
     finally:
         os._exit(0)

@@ -32,13 +32,11 @@ import time
 from segcourse.grading import walls
 from segcourse.grading.processes import family, is_first, runs
 
-STARTED_WITHIN = 180
-"""Seconds that torch may take to import on a busy machine."""
+STARTED_WITHIN = walls.IMPORTED_WITHIN
 ENDED_WITHIN = 10
-SLOW = (
-    "segcourse grade: this system does not let a sandbox make sandboxes ({}); every submission "
-    "imports torch anew, which is slow"
-)
+SLOW = "segcourse grade: {} ({}); every submission imports torch anew, which is slow"
+NOT_ALLOWED = "this system does not let a sandbox make sandboxes"
+NOT_STARTED = "the process that forks workers did not start"
 
 
 class NoForks(RuntimeError):
@@ -70,7 +68,7 @@ class ForkServer:
         Raises:
             NoForks: the system does not allow it; each later call says so, too.
         """
-        told = ""
+        told, cause = "", NOT_STARTED
         for _ in range(0 if self.why_not else 2):
             ours, theirs = socket.socketpair()
             try:
@@ -82,21 +80,22 @@ class ForkServer:
                 ours.close()
                 self.close()
                 if isinstance(error, PermissionError):
+                    cause = NOT_ALLOWED
                     break
             finally:
                 theirs.close()
         if told:
             self.why_not = told
-            print(SLOW.format(told), file=sys.stderr, flush=True)
+            print(SLOW.format(cause, told), file=sys.stderr, flush=True)
         raise NoForks(self.why_not)
 
     def _start(self) -> None:
         if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
             raise OSError("this Python knows no pidfd")
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [*walls.walls(forks=True), sys.executable, "-I"]
+        command = [*walls.walls(forks=True), *walls.PYTHON]
         command += [f"{walls.INSIDE}/fork_server.py", str(theirs.fileno())]
-        command.append(json.dumps(walls.own_folders()))
+        command += map(json.dumps, (walls.own_folders(), walls.library_folders()))
         with theirs:
             self.process = subprocess.Popen(
                 command,
@@ -187,9 +186,11 @@ class Own:
     def __init__(self, theirs: socket.socket, output: int, limits: dict, walled: bool):
         place = walls.INSIDE if walled else str(walls.HERE)
         command = [*walls.walls()] if walled else []
-        command += [sys.executable, "-I", f"{place}/worker.py", str(theirs.fileno())]
+        command += [*walls.PYTHON, f"{place}/worker.py", str(theirs.fileno())]
+        ours = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
         self.process = subprocess.Popen(
-            [*command, json.dumps(limits)],
+            [*command, json.dumps(limits), json.dumps(walls.library_folders())],
+            env=ours | {"PYTHONHASHSEED": "0"},  # behind a wall it gets none of these
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -24,6 +24,10 @@ class StudentError(Exception):
     """The student's code failed, or gave something that can't cross."""
 
 
+class NotMarked(RuntimeError):
+    """A cell of the release does not run: no fault of an answer's, and no mark would be fair."""
+
+
 class Session(Protocol):
     """Where the student's code lives."""
 
@@ -137,6 +141,9 @@ def mark(
 
     Returns:
         The marks in order; and by cell what it printed and its error ('extra' cells by place).
+
+    Raises:
+        NotMarked: a given cell failed in the session; a person must look at it.
     """
     about = notebook["metadata"]["segcourse"]
     trusted: dict = {"__name__": "tests"}
@@ -145,7 +152,9 @@ def mark(
         kind, name, source = role(cell), grade_id(cell), text_of(cell)
         if kind == "given":
             exec(compile(source, name, "exec"), trusted)
-            session.run(source)
+            error = session.run(source)[1]
+            if error:
+                raise NotMarked(f"the given cell {name} fails: {error}")
         elif kind in ("answer", "extra"):
             printed[name or str(place)] = session.run(source)
             if kind == "answer":

@@ -44,6 +44,8 @@ class MarkInSandbox(NbGraderPreprocessor):
         hidden = notebook.hidden_sources(nb)
         student = resources["nbgrader"]["student"]
         record = grade(vars(Task(student, nb, hidden)))
+        if record.get("failed"):
+            raise RuntimeError(f"{student}: {record['incidents'][-1]}")
         for cell in with_outputs(nb, record, {})["cells"]:
             if cell["cell_type"] == "code":
                 cell["outputs"] = [type(nb)(output) for output in cell["outputs"]]

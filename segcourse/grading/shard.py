@@ -46,15 +46,19 @@ def grade(task: dict, server=None) -> dict:
 
     Returns:
         A record: student, marks (as `marking.Mark`), printed (by cell, text and error), incidents
-        (what the sandbox had to end) and seconds.
+        (what the sandbox had to end) and seconds; with `failed` where a person must look at it.
     """
-    from segcourse.grading.marking import mark
+    from segcourse.grading.marking import NotMarked, mark
     from segcourse.grading.sandbox import Limits, Session
 
     start = time.perf_counter()
-    limits = Limits(**task["limits"])
+    limits, failed = Limits(**task["limits"]), {}
     with Session(limits, task["walled"], server) as session:
-        marks, printed = mark(task["notebook"], session, task["hidden"], limits.longest)
+        try:
+            marks, printed = mark(task["notebook"], session, task["hidden"], limits.longest)
+        except NotMarked as error:
+            marks, printed, failed = [], {}, {"failed": True}
+            session.incidents.append(f"could not be marked: {error}")
     return {
         "student": task["student"],
         "assignment": task["notebook"]["metadata"]["segcourse"]["assignment"],
@@ -62,6 +66,7 @@ def grade(task: dict, server=None) -> dict:
         "printed": printed,
         "incidents": session.incidents,
         "seconds": round(time.perf_counter() - start, 3),
+        **failed,
     }
 
 

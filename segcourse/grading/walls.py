@@ -5,6 +5,7 @@ package itself is not inside, so the reference can't be imported there.
 """
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -16,7 +17,13 @@ INSIDE = "/grader"
 FILES = ("fork_server.py", "worker.py", "wire.py", "student.py")
 TEMPORARY, SHARED = 64 << 20, 16 << 20
 NOBODY = "65534"
+PYTHON = (sys.executable, "-s", "-P")
+"""As with -I nothing but the system is on its path; variables count, and those are ours."""
 OVERRIDE = "--without-sandbox"
+LIBRARIES = ("numpy", "torch")
+"""What every submission may import."""
+IMPORTED_WITHIN = 180
+"""Seconds that torch may take to import on a busy machine."""
 
 
 class NoSandbox(OSError):
@@ -36,18 +43,32 @@ def why_not() -> str:
             return f"{tool} is not installed (Debian, Ubuntu: apt-get install {package})"
     try:
         code = "import socket, sys"
-        command = [*walls(), sys.executable, "-I", "-c", code]
+        command = [*walls(), *PYTHON, "-c", code]
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
         return "bwrap did not come back within 60 s"
     return f"bwrap fails: {run.stderr.strip()[-300:]}" if run.returncode else ""
 
 
+def libraries_missing() -> str:
+    """Why numpy and torch can't be imported behind the wall; nothing where they can."""
+    code = f"import json, sys; sys.path += json.loads(sys.argv[1]); import {', '.join(LIBRARIES)}"
+    command = [*walls(), *PYTHON, "-c", code, json.dumps(library_folders())]
+    try:
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=IMPORTED_WITHIN, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"the import did not end within {IMPORTED_WITHIN} s"
+    said = run.stderr.strip().splitlines() or ["it ended without a word"]
+    return said[-1][-300:] if run.returncode else ""
+
+
 def require() -> None:
-    """Refuse to go on where there is no sandbox.
+    """Refuse to go on where there is no sandbox, or where right answers could not run in it.
 
     Raises:
-        NoSandbox: with the reason, and the flag that overrides.
+        NoSandbox: with the reason; where there is none, also the flag that overrides.
     """
     reason = why_not()
     if reason:
@@ -55,6 +76,13 @@ def require() -> None:
             f"{reason}. Students' code would run with your rights: it could read your files and "
             f"change marks. Grade on a Linux machine with bubblewrap, or, for code that you "
             f"trust, pass {OVERRIDE}"
+        )
+    reason = libraries_missing()
+    if reason:
+        raise NoSandbox(
+            f"{' and '.join(LIBRARIES)} can't be imported in the sandbox: {reason}. It sees "
+            f"folders named site-packages or dist-packages, and no variables of your environment. "
+            f"Grade with a Python that has them there, such as a virtual environment"
         )
 
 
@@ -138,7 +166,7 @@ def _system() -> list[str]:
 def python_folders() -> list[Path]:
     """Folders of this Python and its libraries that must be seen inside, outermost alone."""
     wanted = [Path(sys.base_prefix), Path(sys.prefix)]
-    wanted += [Path(entry) for entry in sys.path if entry.endswith("-packages")]
+    wanted += map(Path, library_folders())
     wanted = sorted({path.resolve() for path in wanted if path.is_dir()} - {Path("/")})
     found: list[Path] = []
     for path in wanted:
@@ -146,6 +174,12 @@ def python_folders() -> list[Path]:
         if not any(path.is_relative_to(other) for other in inside):
             found.append(path)
     return found
+
+
+def library_folders() -> list[str]:
+    """Folders of packages that are seen inside, also a user's own and those on PYTHONPATH."""
+    found = [Path(entry) for entry in sys.path if entry.endswith("-packages")]
+    return list(dict.fromkeys(str(path.resolve()) for path in found if path.is_dir()))
 
 
 def hidden_folders() -> list[Path]:
@@ -165,4 +199,5 @@ def _environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "Agg",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
     }

@@ -1,0 +1,130 @@
+"""Right answers get their marks wherever torch lies, however busy the machine, in every run."""
+
+import argparse
+import json
+
+import pytest
+
+from segcourse.cli import check
+from segcourse.errors import UsageError
+from segcourse.grading import forks, notebook, sandbox, shard, walls
+from segcourse.grading.source import load
+
+REASON = walls.why_not()
+needs_walls = pytest.mark.skipif(bool(REASON), reason=REASON or "there is a sandbox")
+LIMITS = sandbox.Limits(cell_seconds=20, answer_seconds=20)
+
+
+@pytest.fixture
+def task(request):
+    """A right submission, as it goes to a marking process."""
+    toys = request.config.rootpath / "tests" / "grading_toy"
+    made = load(toys / "plain.py", toys / "private" / "plain.py")
+    release = notebook.release(made)
+    solutions = {cell.name: cell.solved for cell in made.of("answer")}
+    for cell in release["cells"]:
+        cell["source"] = solutions.get(notebook.grade_id(cell), cell["source"])
+    hidden = notebook.hidden_sources(notebook.source(made))
+    return vars(shard.Task("anna", release, hidden, {}, walled=False))
+
+
+# ---- libraries
+
+
+@needs_walls
+@pytest.mark.parametrize("forked", [True, False])
+def test_libraries_in_a_folder_of_the_users_own_are_found_inside(monkeypatch, tmp_path, forked):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "only_mine.py").write_text("VALUE = 8")
+    (folder / "json.py").write_text("raise SystemExit")  # the library of this Python goes first
+    for place in (folder, tmp_path):
+        place.chmod(0o755)
+    monkeypatch.setattr(walls.sys, "path", [*walls.sys.path, str(folder)])
+    walls.walls.cache_clear()
+    try:
+        with forks.ForkServer() as server:
+            with sandbox.Session(LIMITS, server=server if forked else None) as session:
+                source = "import json, only_mine; print(only_mine.VALUE)"
+                assert session.run(source) == ("8\n", "")
+            assert isinstance(session.worker.process, forks.Fork if forked else forks.Own)
+    finally:
+        walls.walls.cache_clear()
+
+
+@needs_walls
+def test_a_batch_is_refused_where_a_library_can_not_be_imported_inside(monkeypatch):
+    assert walls.libraries_missing() == ""
+    monkeypatch.setattr(walls, "LIBRARIES", ("numpy", "no_such_torch"))
+    with pytest.raises(walls.NoSandbox) as error:
+        walls.require()
+    told = str(error.value)
+    assert told.startswith(
+        "numpy and no_such_torch can't be imported in the sandbox: "
+        "ModuleNotFoundError: No module named 'no_such_torch'. It sees folders"
+    )
+    assert walls.OVERRIDE not in told
+
+
+def test_an_import_that_does_not_end_is_told(monkeypatch):
+    def late(command, **_):
+        raise walls.subprocess.TimeoutExpired(command, 1)
+
+    monkeypatch.setattr(walls.subprocess, "run", late)
+    assert walls.libraries_missing() == "the import did not end within 180 s"
+
+
+def test_a_given_cell_that_fails_leaves_the_submission_to_a_person(task, monkeypatch):
+    assert all(found["passed"] for found in shard.grade(task)["marks"])
+    run = sandbox.Session.run
+
+    def failing(session, source):
+        return ("", "ModuleNotFoundError: torch") if "prod" in source else run(session, source)
+
+    monkeypatch.setattr(sandbox.Session, "run", failing)
+    record = shard.grade(task)
+    assert record["failed"]
+    assert record["marks"] == []
+    name = notebook.grade_id(task["notebook"]["cells"][1])
+    assert record["incidents"] == [
+        f"could not be marked: the given cell {name} fails: ModuleNotFoundError: torch"
+    ]
+
+
+def test_a_check_says_that_cells_before_a_given_one_break_it(task, tmp_path):
+    cell = {"cell_type": "code", "metadata": {}, "source": "__builtins__ = {}"}
+    task["notebook"]["cells"].insert(1, cell)
+    (tmp_path / "plain.ipynb").write_text(json.dumps(task["notebook"]), "utf-8")
+    with pytest.raises(UsageError, match=r"__import__ not found.*cells before it have changed"):
+        check.run(argparse.Namespace(notebook=tmp_path / "plain.ipynb"))
+
+
+@needs_walls
+def test_only_a_system_that_forbids_sandboxes_in_sandboxes_is_said_to(monkeypatch, capfd):
+    monkeypatch.setattr(walls, "walls", lambda forks: ("sh", "-c", "echo no torch; exit 1"))
+    with forks.ForkServer() as server, pytest.raises(forks.NoForks, match="no torch"):
+        server.fork(1, {})
+    said = capfd.readouterr().err
+    assert "the process that forks workers did not start (no torch" in said
+    assert "let a sandbox make sandboxes" not in said
+
+
+# ---- chance
+
+CHANCE = """
+import random, numpy, torch
+print(hash("a"), list({"a", "b", "c", "d", "e"}), random.random(), numpy.random.rand())
+print(torch.rand(1), torch.initial_seed())
+"""
+
+
+@needs_walls
+def test_chance_is_the_same_in_every_run_forked_or_not():
+    seen = set()
+    with forks.ForkServer() as server:
+        for walled, forking in ((True, server), (True, None), (False, None)):
+            with sandbox.Session(LIMITS, walled, forking) as session:
+                printed, error = session.run(CHANCE)
+                assert not error
+                seen.add(printed)
+    assert len(seen) == 1
