@@ -132,6 +132,7 @@ kernels = [torch.randn(3, 2, 3, 3, generator=generator, dtype=torch.float64) for
 got = torch.as_tensor(pyramid(features, kernels, [64, 1]), dtype=torch.float64)
 middle = torch.einsum("kc,chw->khw", kernels[0][:, :, 1, 1], features)
 want = middle + torch.nn.functional.conv2d(features[None], kernels[1], padding=1)[0]
+check(got, want, "At rate 64 the middle tap alone is left.")
 assert (got - want).abs().max() < 1e-12, "at rate 64 the middle tap alone is left"
 
 # %% [markdown] rubric crops

@@ -34,6 +34,7 @@ got = stitch(maps)
 check(got, want, "Labels are whole numbers.")
 want = torch.rand(1, 3, 2, generator=generator, dtype=torch.float64) * 1e-4 + 1
 got = stitch([[want[:, i::2, j::2] for j in range(2)] for i in range(2)])
+check(got, want)
 assert (torch.as_tensor(got, dtype=torch.float64) - want).abs().max() < 1e-12, (
     "the values lost digits"
 )

@@ -28,6 +28,7 @@ x = torch.randn(3, 3, generator=generator, dtype=torch.float64)
 kernel = torch.randn(3, 3, generator=generator, dtype=torch.float64)
 got = torch.as_tensor(stamp(x, kernel, 2), dtype=torch.float64)
 want = torch.nn.functional.conv_transpose2d(x[None, None], kernel[None, None], stride=2)[0, 0]
+check(got, want)
 assert (got - want).abs().max() < 1e-12, "64-bit numbers lost digits"
 whole = torch.tensor([[100, 3]])
 stamped = stamp(whole, torch.tensor([[1, 2], [0, 1]]), 1)

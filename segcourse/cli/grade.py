@@ -218,10 +218,13 @@ def run_run(args: argparse.Namespace) -> int:
     folder = course.root / "records" / args.stem
     done = batch.grade_all(tasks, folder, run)
     records = list(tqdm(done, total=len(tasks), unit="submission", disable=None))
+    lost = []
     if book:
-        book.save(args.stem, sorted(records, key=lambda record: record["student"]))
+        lost = book.save(args.stem, sorted(records, key=lambda record: record["student"]))
     ended = sum(bool(record["incidents"]) for record in records)
     print(f"{args.stem}: {len(records)} submissions marked, {ended} with code that had to be ended")
+    if lost:
+        print(f"{args.stem}: not saved, for a person to look at: {', '.join(lost)}")
     return 0
 
 

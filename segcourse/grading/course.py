@@ -11,6 +11,8 @@ report/NAME.html, NAME.csv
 """
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +86,14 @@ class Course:
             Task(student, self.read("submitted", stem, student), hidden, limits, walled)
             for student in students
         ]
+
+    def put_record(self, record: Mapping, stem: str) -> None:
+        """Write what marking one submission has found, whole or not at all."""
+        path = self.root / "records" / stem / f"{record['student']}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(record, indent=1), "utf-8")
+        os.replace(partial, path)
 
     def records(self, stem: str) -> dict[str, dict]:
         """The records of marking, by student.

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from segcourse.errors import UsageError
-from segcourse.grading import notebook
+from segcourse.grading import notebook, wire
 from segcourse.grading.course import Course
 
 CONFIG = '''\
@@ -111,33 +111,54 @@ class Gradebook:
                 marks["checksum"] = notebook.checksum(name, kind, cell["source"], marks)
         return source
 
-    def save(self, stem: str, records: Iterable[Mapping]) -> None:
-        """Write records into the gradebook, and the marked notebooks into autograded/."""
+    def save(self, stem: str, records: Iterable[Mapping]) -> list[str]:
+        """Write records into the gradebook, and the marked notebooks into autograded/.
+
+        A record that can't be written becomes one that a person must look at, on the disk, too.
+
+        Returns:
+            The students whose records could not be written.
+        """
         from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 
         config = self._config()
-        source = self.course.read("source", stem)
-        hidden = notebook.hidden_sources(source)
+        source, lost = self.course.read("source", stem), []
         with _quiet(), _opened_once(self.url) as book:
             steps = [SaveAutoGrades(config=config), AssignLatePenalties(config=config)]
             for record in records:
-                student = record["student"]
-                path = self.course.notebook("submitted", stem, student)
-                marked = with_outputs(json.loads(path.read_text("utf-8")), record, hidden)
-                made = _notebook(marked)
-                stamp = path.with_name("timestamp.txt")
-                time = _time(stamp.read_text("utf-8")) if stamp.exists() else None
-                book.update_or_create_student(student)
-                book.update_or_create_submission(stem, student, timestamp=time)
-                for step in steps:
-                    step.preprocess(made, self._resources(stem, student))
-                if record.get("failed"):
-                    grades = book.find_submission_notebook(stem, stem, student).grades
-                    for grade in grades:
-                        grade.auto_score, grade.needs_manual_grade = None, True
-                book.write()
-                marked = with_rubrics(marked, source)
-                notebook.write(marked, self.course.notebook("autograded", stem, student))
+                try:
+                    self._save_one(book, steps, stem, record, source)
+                except Exception as error:
+                    book.db.rollback()
+                    record = unsaved(record, error)
+                    lost.append(record["student"])
+                    self.course.put_record(record, stem)
+                    try:
+                        self._save_one(book, steps, stem, record, source)
+                    except Exception:  # its row of the report says so
+                        book.db.rollback()
+        return lost
+
+    def _save_one(self, book, steps: list, stem: str, record: Mapping, source: dict) -> None:
+        """One record; its marks are there when its notebook is."""
+        student = record["student"]
+        path = self.course.notebook("submitted", stem, student)
+        hidden = notebook.hidden_sources(source)
+        marked = with_outputs(json.loads(path.read_text("utf-8")), record, hidden)
+        made = _notebook(marked)
+        stamp = path.with_name("timestamp.txt")
+        time = _time(stamp.read_text("utf-8")) if stamp.exists() else None
+        book.update_or_create_student(student)
+        book.update_or_create_submission(stem, student, timestamp=time)
+        for step in steps:
+            step.preprocess(made, self._resources(stem, student))
+        if record.get("failed"):
+            grades = book.find_submission_notebook(stem, stem, student).grades
+            for grade in grades:
+                grade.auto_score, grade.needs_manual_grade = None, True
+        marked = with_rubrics(marked, source)
+        notebook.write(marked, self.course.notebook("autograded", stem, student))
+        book.write()
 
     def scores(self, stem: str) -> dict[str, dict]:
         """By student: the score of each graded cell (None: not graded yet), penalty, timestamp.
@@ -199,6 +220,13 @@ class Gradebook:
     def _resources(self, stem: str, student: str) -> dict:
         words = {"assignment": stem, "notebook": stem, "student": student, "db_url": self.url}
         return {"nbgrader": words}
+
+
+def unsaved(record: Mapping, error: Exception) -> dict:
+    """What is left of a record that could not be written: a case for a person."""
+    told = wire.printable(f"could not be saved: {type(error).__name__}: {error}")[:500]
+    incidents = [*record.get("incidents", []), told]
+    return {**record, "marks": [], "printed": {}, "incidents": incidents, "failed": True}
 
 
 def with_outputs(made: dict, record: Mapping, hidden: Mapping[str, str]) -> dict:

@@ -10,7 +10,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from segcourse.grading import student, wire
@@ -43,15 +43,21 @@ class Session(Protocol):
     def start_tests(self, answer: str) -> None:
         """Tests of this answer follow: it has time of its own."""
 
+    def again(self, cells: int) -> None:
+        """Begin anew, and run the first cells alone; later calls go on from there."""
+
 
 class Here:
     """A session in this process, by value like the other one."""
 
     def __init__(self):
         self.cells = student.Cells()
+        self.ran: list[str] = []
+        self.before: list[str] | None = None
 
     def run(self, source: str) -> tuple[str, str]:
         """Run a cell and keep what it prints."""
+        self.ran.append(source)
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             error = self.cells.run(source)
@@ -68,6 +74,13 @@ class Here:
 
     def start_tests(self, answer: str) -> None:
         """Nobody is in a hurry here."""
+
+    def again(self, cells: int) -> None:
+        """Begin anew with the first cells, or go on to there."""
+        if self.before is None:
+            self.before, self.ran, self.cells = self.ran, [], student.Cells()
+        while len(self.ran) < cells:
+            self.run(self.before[len(self.ran)])
 
     def _told(self, get, name: str):
         try:
@@ -131,7 +144,10 @@ def role(cell: dict) -> str:
 def mark(
     notebook: dict, session: Session, hidden: dict[str, str], seconds: float = 20
 ) -> tuple[list[Mark], dict[str, tuple[str, str]]]:
-    """Run a notebook from top to bottom.
+    """Run a notebook from top to bottom, and then again with its hidden tests.
+
+    What the first run prints and tells may be shown to the student: no input of a hidden test has
+    been seen then. Of the second run only the hidden tests' marks are kept.
 
     Args:
         notebook: a release with a student's answers in it; its tests and metadata are trusted.
@@ -147,26 +163,39 @@ def mark(
     """
     about = notebook["metadata"]["segcourse"]
     trusted: dict = {"__name__": "tests"}
-    marks, printed, names = [], {}, {}
+    marks, printed, names, later, count = [], {}, {}, [], 0
     for place, cell in enumerate(notebook["cells"]):
         kind, name, source = role(cell), grade_id(cell), text_of(cell)
         if kind == "given":
             exec(compile(source, name, "exec"), trusted)
             error = session.run(source)[1]
+            count += 1
             if error:
-                raise NotMarked(f"the given cell {name} fails: {error}")
+                raise NotMarked(f"the given cell {name} fails: {wire.printable(error)}")
         elif kind in ("answer", "extra"):
-            printed[name or str(place)] = session.run(source)
+            text, error = session.run(source)
+            count += 1
+            printed[name or str(place)] = wire.printable(text), wire.printable(error)
             if kind == "answer":
                 names.update(about["answers"][name])
         elif kind == "test":
             if name in about["hidden"] and name not in hidden:
                 continue
-            answer = about["tests"][name]
-            session.start_tests(answer)
-            told = run_test(hidden.get(name, source), name, trusted, session, names, seconds)
             points = float(cell["metadata"]["nbgrader"]["points"])
-            marks.append(Mark(name, answer, points, not told, told, name in hidden))
+            found = Mark(name, about["tests"][name], points, False, "", name in hidden)
+            marks.append(found)
+            if name in hidden:
+                later.append((len(marks) - 1, count, dict(trusted), dict(names)))
+                continue
+            session.start_tests(found.answer)
+            told = run_test(source, name, trusted, session, names, seconds)
+            marks[-1] = replace(found, passed=not told, told=told)
+    for place, count, space, known in later:
+        found = marks[place]
+        session.again(count)
+        session.start_tests(found.answer)
+        told = run_test(hidden[found.name], found.name, space, session, known, seconds)
+        marks[place] = replace(found, passed=not told, told=told)
     return marks, printed
 
 
@@ -195,7 +224,7 @@ def run_test(
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return _failure(error, source, file)[:LONGEST_TEXT]
+        return wire.printable(_failure(error, source, file)[:LONGEST_TEXT])
     return ""
 
 

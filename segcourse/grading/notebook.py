@@ -137,5 +137,6 @@ def write(notebook: dict, path: Path) -> None:
     """Write a notebook as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    partial.write_text(text, "utf-8", errors="replace")
     os.replace(partial, path)

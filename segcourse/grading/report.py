@@ -99,7 +99,10 @@ def lines(course: Course, stem: str, scores: Mapping[str, dict] | None) -> list[
         texts = {notebook.grade_id(c): notebook.text_of(c) for c in made["cells"]}
         answers = {c.group: texts[c.group] for c in graded if not c.written}
         reasons = [note for note in row["notes"] if row["human"]] + record["incidents"]
-        if scores and student in scores:
+        if scores is not None and student not in scores:
+            cells, penalty = {item.name: None for item in graded}, 0.0
+            reasons.append("not in the gradebook: run `segcourse grade run` again")
+        elif scores is not None:
             cells, penalty = scores[student]["cells"], scores[student]["penalty"]
         else:
             marks = {m["name"]: m["score"] for m in record["marks"]}

@@ -231,6 +231,7 @@ class Session:
         self.limits, self.walled, self.server = limits, walled, server
         self.worker: Worker | None = None
         self.cells: list[str] = []
+        self.before: list[str] | None = None
         self.left: dict[str, Time] = {}
         self.answer, self.restarts = "", -1
         self.incidents: list[str] = []
@@ -261,6 +262,19 @@ class Session:
     def start_tests(self, answer: str) -> None:
         """Calls that follow are on this answer's time."""
         self.answer = answer
+
+    def again(self, cells: int) -> None:
+        """Go on in a new worker that has run the first cells alone; or from there to more cells.
+
+        A cell that made a worker die runs as its definitions.
+        """
+        if self.before is None:
+            self.before, self.cells = self.cells, []
+            if self.worker and self.worker.alive:
+                self.worker.kill()
+                self.restarts -= 1
+        while len(self.cells) < cells:
+            self.run(self.before[len(self.cells)])
 
     def call(self, name: str, args: tuple, kwargs: dict):
         """Call a function by name, by value."""

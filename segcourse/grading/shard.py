@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 START = 180
 """Seconds for the first record's imports on a busy machine."""
 ENDS_WITHIN = 2
+MOST_MEMORY = 4 << 30
+"""Bytes of data of a marking process: a test that takes more fails, and the others go on."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,24 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     from segcourse.grading.forks import ForkServer
 
+    limit_memory(MOST_MEMORY)
     with ForkServer() as server:
         for line in sys.stdin:
             answers.write(json.dumps(grade(json.loads(line), server)) + "\n")
             answers.flush()
+
+
+def limit_memory(most: int) -> None:
+    """Hold this process to so many bytes of data, where the system can do it.
+
+    What it starts may have more: workers have limits of their own.
+    """
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 class ShardDied(RuntimeError):

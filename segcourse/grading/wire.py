@@ -7,6 +7,7 @@ torch is imported when a value needs it: most of a worker's start is torch.
 
 import json
 import math
+import re
 import socket
 import struct
 import sys
@@ -20,6 +21,12 @@ DTYPES = (
     *("uint8", "int8", "int16", "int32", "int64", "bool"),
 )
 KINDS = "None, bool, int, float, complex, str, list, tuple, dict, set, range, slice, tensor, array"
+
+
+CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]"  # colours of a terminal
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
 
 
 class NotPlain(TypeError):
@@ -91,6 +98,8 @@ def _pack_tensor(tensor, blobs: list[bytes]) -> dict:
 def unpack(value, blobs: list[bytes], depth: int = 0):
     """The value that `pack` was given; tensors are new ones.
 
+    The bytes of each tensor are taken out of `blobs`: no value is larger than its message.
+
     Raises:
         ValueError: the header is not one that `pack` makes.
     """
@@ -135,8 +144,8 @@ def _unpack_tensor(value: dict, blobs: list[bytes]):
     import torch
 
     shape, dtype, place = value["shape"], _dtype(value["t"]), value["blob"]
-    if type(place) is not int or not 0 <= place < len(blobs):
-        raise ValueError("no such bytes")
+    if type(place) is not int or not 0 <= place < len(blobs) or blobs[place] is None:
+        raise ValueError("no such bytes, or used twice")
     if not isinstance(shape, list) or len(shape) > 32:
         raise ValueError("not a shape")
     if not all(type(n) is int and 0 <= n < 2**40 for n in shape):
@@ -144,12 +153,22 @@ def _unpack_tensor(value: dict, blobs: list[bytes]):
     size = 1 if dtype == torch.bool else torch.empty(0, dtype=dtype).element_size()
     if math.prod(shape) * size != len(blobs[place]):
         raise ValueError("shape and bytes differ")
-    if not blobs[place]:
+    data, blobs[place] = bytearray(blobs[place]), None
+    if not data:
         return torch.empty(shape, dtype=dtype)
     # A byte that is neither 0 nor 1 is no bool.
     raw = torch.uint8 if dtype == torch.bool else dtype
-    tensor = torch.frombuffer(bytearray(blobs[place]), dtype=raw)
+    tensor = torch.frombuffer(data, dtype=raw)
     return (tensor != 0 if dtype == torch.bool else tensor).reshape(shape)
+
+
+def printable(text: str) -> str:
+    """Text without what no file, page or terminal should get: control characters, surrogates.
+
+    >>> printable("a\\tb\\x00\\ud800\\x1b[31mred")
+    'a\\tb?red'
+    """
+    return CONTROL.sub("", text.encode("utf-8", "replace").decode())
 
 
 def copied(value):
@@ -188,7 +207,10 @@ def receive(sock: socket.socket, deadline: float, wait=None) -> tuple[dict, list
     (length,) = struct.unpack("<I", _exactly(sock, 4, deadline, wait))
     if length > LONGEST_HEADER:
         raise ValueError("header too long")
-    message = json.loads(_exactly(sock, length, deadline, wait))
+    text = _exactly(sock, length, deadline, wait).decode("utf-8", "replace")
+    message = json.loads(text)
+    if "\\u" in text:  # half of a surrogate pair can be written nowhere
+        message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
     sizes = message.get("blobs") if isinstance(message, dict) else None
     if not isinstance(sizes, list) or not all(type(n) is int and n >= 0 for n in sizes):
         raise ValueError("not a message")
