@@ -412,14 +412,24 @@ def test_a_run_with_a_budget_in_seconds_has_the_steps_of_the_record_that_it_repe
     assert (out / "first-seconds-s0.maps.png").exists()
     assert "--only first-seconds --seeds 0" in made["command"]
 
-    # What is done stays so, until the record that it repeats has another speed.
+    # What is done stays so, whatever speed the record that it repeats has later, and without it.
     assert "steps" not in run(capsys, out)[1]
     faster = record(out, "longer-s0") | {"images_per_second": 14.0}
     (out / "longer-s0.json").write_text(json.dumps(faster))
+    assert "steps" not in run(capsys, out)[1]
+    (out / "first-s0.json").unlink()
     told = run(capsys, out)[1]
-    assert "longer-seconds-s0.json: " in told
-    assert "steps: 18 -> 21" in told
-    assert "first-seconds-s0: 12 steps" not in told
+    assert "first-s0: 20 steps" in told
+    assert "seconds-s0: 1" not in told
+    assert not (out / "superseded").exists()
+
+    # Another budget makes it again, at the speed that there is now.
+    monkeypatch.setattr(suite, "TOYS", (FIRST, LONGER, *equal_seconds((FIRST, LONGER), 2.0)))
+    first = record(out, "first-s0") | {"images_per_second": 6.0}
+    (out / "first-s0.json").write_text(json.dumps(first))
+    told = run(capsys, out)[1]
+    assert re.search(r"first-seconds-s0.json: .*steps: 12 -> 6", told)
+    assert "longer-seconds-s0: 14 steps" in told  # 2 s at 14 images a second
 
 
 def test_runs_with_a_budget_in_seconds_come_last_and_wait_for_what_they_repeat(
@@ -592,9 +602,35 @@ def test_a_run_whose_start_has_lost_its_weights_makes_them_again(alone, tmp_path
     shutil.rmtree(out / "trained")
     code, told, _ = run(capsys, out)
     assert code == 0
+    assert "first-s0.json stays: its weights are not here, and are trained again" in told
     assert "for its weights: first-s0: 20 steps" in told
-    assert (out / "superseded" / "first-s0-1.json").exists()
+    assert "for its weights: first-s0: has its weights again" in told
+    assert not (out / "superseded").exists()
+    assert (out / "first-s0.json").read_bytes() == (alone / "first-s0.json").read_bytes()
     assert records(out) == records(alone)
+    again, before = (weights_of(folder / "trained" / "first-s0") for folder in (out, alone))
+    assert again == before
+
+
+def weights_of(folder: Path) -> bytes:
+    (file,) = folder.glob("checkpoints/*/weights.safetensors")
+    return file.read_bytes()
+
+
+def test_weights_that_are_made_again_survive_a_stop(alone, tmp_path, capsys, monkeypatch):
+    out = copy(alone, tmp_path)
+    (out / "longer-s0.json").unlink()
+    shutil.rmtree(out / "trained")
+    with monkeypatch.context() as patch:
+        patch.setattr(Deadline, "stop", lambda self: not self.allows(1e9))
+        code, told, _ = run(capsys, out, "--minutes", 10)
+    assert "for its weights: first-s0: in hand" in told
+    assert "longer-s0 waits for first-s0" in told
+    code, told, _ = run(capsys, out)
+    assert code == 0
+    assert re.search(r"for its weights: first-s0: 20 steps, from step \d+\n", told)
+    assert records(out) == records(alone)
+    assert not (out / "runs" / "first-s0").exists()
 
 
 class Hungry(torch.nn.Module):

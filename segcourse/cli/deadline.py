@@ -2,7 +2,7 @@
 
 Training asks between log lines. The answer has to come early enough for what happens until the
 next question, and for the checkpoint that follows a yes: as long as twice the longest time between
-two questions so far, and a reserve.
+two questions so far, and a reserve. Before the first checkpoint its seconds are assumed.
 """
 
 import signal
@@ -32,9 +32,13 @@ class Deadline:
         self._over = False
         self.begin()
 
-    def begin(self) -> None:
-        """Forget the times between questions: another run, with steps of its own length."""
-        self._asked, self._longest = self._clock(), 0.0
+    def begin(self, longest: float = 0.0) -> None:
+        """Forget the times between questions: another run, with steps of its own length.
+
+        Args:
+            longest: seconds between two questions that are assumed at least.
+        """
+        self._asked, self._longest = self._clock(), longest
 
     def left(self) -> float:
         """Seconds that are left; infinite without a limit."""

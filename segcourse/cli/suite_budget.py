@@ -2,7 +2,7 @@
 
 Epochs are the same for all networks, and a slow one may take ten times as long for them. The run
 NAME-seconds has the flags of NAME. Its steps follow from how many images NAME trained on in a
-second, so it waits for the record of NAME with the same seed.
+second, so it waits for the record of NAME with the same seed. Its own record keeps them.
 """
 
 import math
@@ -25,7 +25,11 @@ def shared_out(config: Config, seconds: float, images_per_second: float) -> Conf
     Returns:
         The configuration with other steps, warm-up, eval_every and checkpoint_every.
     """
-    steps = max(round(seconds * images_per_second / config.batch), 1)
+    return with_steps(config, max(round(seconds * images_per_second / config.batch), 1))
+
+
+def with_steps(config: Config, steps: int) -> Config:
+    """The configuration with so many steps, and the shares of the others as they were."""
     share = steps / config.steps
     return replace(
         config,

@@ -80,8 +80,9 @@ class Suite:
         state = self.state(label)
         job = self.place.jobs[label]
         if state.word == DONE and not again:
-            self.place.drop_run(job.label)  # a kill may have left it
-            return self.place.has_weights(job.label)
+            if has_weights := self.place.has_weights(job.label):
+                self.place.drop_run(job.label)  # a kill may have left it
+            return has_weights  # where there are none, a run in hand is making them again
         if state.word == NO_DATA or job.label in self.failures:
             return False
         if state.word == FAILED:
@@ -104,8 +105,9 @@ class Suite:
         self._check_identity(identity)
         state = self.place.state(job)
         if again and state.word == DONE:
-            print(f"{job.label}.json moved to {self.place.supersede(self.place.record(job.label))}")
-        at = f", from step {state.step}" if state.word != DONE and state.step else ""
+            print(f"{job.label}.json stays: its weights are not here, and are trained again")
+        step = self.place.step(job)
+        at = f", from step {step}" if step else ""
         print(f"{number} {job.label}: {job.config.steps} steps{at}", flush=True)
         try:
             made = work(job, self.place, self.data, self.deadline, self.words)
@@ -115,6 +117,7 @@ class Suite:
             made = None
         else:
             told = "in hand" if made is None else suite_table.result(made)
+            told = "has its weights again" if made and state.word == DONE else told
         print(f"{number} {job.label}: {told}", flush=True)
         gc.collect()  # a model and its optimizer hold each other
         if self.data.device.type == "cuda":

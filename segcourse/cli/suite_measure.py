@@ -55,8 +55,7 @@ def measured(
         The record, without its command and the hash of its weights.
     """
     out = place.run(job.label)
-    history, folder = trained.history, out / "checkpoints"
-    chosen = checkpoints.best(folder) or checkpoints.latest(folder)
+    history, chosen = trained.history, chosen_of(out)
     checkpoints.load_weights(model, chosen.path)
     dense = as_dense(model)
     metrics: dict = {"chosen": {"step": chosen.step, "val_miou": chosen.score}}
@@ -107,6 +106,12 @@ def measured(
         "start": start_of(out),
         "maps": suite_maps.write(place, job, dense, data, config.precision),
     }
+
+
+def chosen_of(out: Path) -> checkpoints.Checkpoint:
+    """The checkpoint of a run with the highest mIoU on val; the last, where none was evaluated."""
+    folder = out / "checkpoints"
+    return checkpoints.best(folder) or checkpoints.latest(folder)
 
 
 def seconds_to_measure(

@@ -117,6 +117,8 @@ class Place:
     def settle(self, label: str) -> Job | None:
         """A job with the steps that its budget in seconds allows, or as it is without one.
 
+        Once it has a record, the steps are those of the record, whatever the clock says later.
+
         Returns:
             The job, which `jobs` has from now on; None while the run that it repeats is not done.
         """
@@ -124,11 +126,15 @@ class Place:
         if not job.of:
             return job
         repeated = self.jobs[job.of]
-        state = self.state(repeated)
-        if state.word != DONE:
-            return None
-        speed = suite_budget.images_per_second(state.found)
-        config = suite_budget.shared_out(repeated.config, job.entry.seconds, speed)
+        budget = (read(self.record(label)) or {}).get("budget")
+        if budget and (budget["seconds"], budget["of"]) == (job.entry.seconds, job.entry.of):
+            config = suite_budget.with_steps(repeated.config, budget["steps"])
+        else:
+            state = self.state(repeated)
+            if state.word != DONE:
+                return None
+            speed = suite_budget.images_per_second(state.found)
+            config = suite_budget.shared_out(repeated.config, job.entry.seconds, speed)
         self.jobs[label] = replace(job, config=config)
         return self.jobs[label]
 
@@ -164,9 +170,12 @@ class Place:
         failure = read(self.failed(job.label))
         if failure is not None and not self.changes(job, failure):
             return State(FAILED, found=failure)
-        if not self._run_changes(job) and (step := self._step(job.label)):
-            return State(IN_HAND, step)
-        return State(PENDING)
+        step = self.step(job)
+        return State(IN_HAND, step) if step else State(PENDING)
+
+    def step(self, job: Job) -> int:
+        """The step that a run in hand is at; 0 where there is none with the job's configuration."""
+        return 0 if self._run_changes(job) else self._step(job.label)
 
     def changes(self, job: Job, saved: dict) -> list[str]:
         """In what a record, or a failure, is of another configuration than the job."""

@@ -22,13 +22,16 @@ from segcourse.cli.models import build
 from segcourse.cli.runs import FILE
 from segcourse.cli.starting import start_from
 from segcourse.cli.suite_data import SuiteData
-from segcourse.cli.suite_measure import measured, seconds_to_measure
-from segcourse.cli.suite_place import Job, Place
+from segcourse.cli.suite_measure import chosen_of, measured, seconds_to_measure
+from segcourse.cli.suite_place import DONE, Job, Place
 from segcourse.config import Config
 from segcourse.records import peak_memory_mib, write_record
 from segcourse.training import History
 
 PEAK = "peak_memory.json"
+
+BYTES_PER_SECOND = 300e6
+"""Assumed of a checkpoint: copied from the GPU, hashed, written, and forced to disk."""
 
 
 def work(
@@ -42,6 +45,8 @@ def work(
         data: with the run's data in use.
         deadline: asked between log lines, and before the measurement at the end.
         words: of the suite's command line that repeat its data and device.
+
+    A run whose record is there is trained for its weights alone: the record stays as it is.
 
     Returns:
         The record; None where the run is still in hand.
@@ -66,7 +71,7 @@ def work(
             start = {"run": job.start, "config": asdict(given), **start_from(model, config.start)}
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        deadline.begin()
+        deadline.begin(seconds_to_save(config, model))
         trained = running.train(
             config,
             data.sets,
@@ -80,6 +85,14 @@ def work(
         peak = peak_of_training(out, trained.history, device)
         if trained.history.steps < config.steps:
             return None
+        state = place.state(job)
+        if state.word == DONE:
+            chosen = chosen_of(out)
+            checkpoints.load_weights(model, chosen.path)
+            _keep_weights(job, place, config, model, chosen.step, chosen.score)
+            place.failed(job.label).unlink(missing_ok=True)
+            place.drop_run(job.label)
+            return state.found
         if not deadline.allows(seconds_to_measure(job, config, model, data, trained)):
             return None
         made = measured(job, place, config, model, data, trained, peak, device)
@@ -108,6 +121,13 @@ def peak_of_training(out: Path, history: History, device: torch.device) -> float
     return found
 
 
+def seconds_to_save(config: Config, model: nn.Module) -> float:
+    """About how long a checkpoint takes: the weights, their average, and the optimizer's state."""
+    copies = 1 + bool(config.ema) + (2 if config.optimizer == "adamw" else 1)
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    return copies * size / BYTES_PER_SECOND
+
+
 def command(job: Job, words: Sequence[str]) -> str:
     """The command that makes one run again, and the runs that it starts from, in a new folder."""
     only = ["--only", job.entry.name, "--seeds", str(job.seed)]
@@ -116,23 +136,22 @@ def command(job: Job, words: Sequence[str]) -> str:
 
 def _keep(job: Job, place: Place, config: Config, model: nn.Module, made: dict) -> None:
     """Keep log and best weights under trained/, write the record, and drop the rest."""
+    chosen = made["metrics"]["chosen"]
+    sha256 = _keep_weights(job, place, config, model, chosen["step"], chosen["val_miou"])
+    made["weights"] = {"sha256": sha256}
+    write_record(place.record(job.label), made)
+    place.failed(job.label).unlink(missing_ok=True)
+    place.drop_run(job.label)
+
+
+def _keep_weights(
+    job: Job, place: Place, config: Config, model: nn.Module, step: int, score: float | None
+) -> str:
     run, kept = place.run(job.label), place.trained(job.label)
     shutil.rmtree(kept, ignore_errors=True)
     # run.json is what makes it a run to start from: it goes last.
     shutil.copytree(run, kept, ignore=shutil.ignore_patterns("checkpoints", FILE, PEAK))
-    chosen = made["metrics"]["chosen"]
-    path = checkpoints.save(
-        kept / "checkpoints",
-        chosen["step"],
-        model,
-        None,
-        {},
-        asdict(config),
-        chosen["val_miou"],
-    )
+    path = checkpoints.save(kept / "checkpoints", step, model, None, {}, asdict(config), score)
     shutil.copy(run / FILE, kept / FILE)
     with (path / checkpoints.WEIGHTS).open("rb") as file:
-        made["weights"] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    write_record(place.record(job.label), made)
-    place.failed(job.label).unlink(missing_ok=True)
-    place.drop_run(job.label)
+        return hashlib.file_digest(file, "sha256").hexdigest()
