@@ -69,6 +69,14 @@ RUNAWAYS = {
     "returns_a_huge_view": "import torch; return torch.zeros(1).expand(10**13)",
     "returns_nested_lists": "x = []\n    for _ in range(10**5): x = [x]\n    return x",
     "returns_itself": "return count",
+    "names_one_blob_many_times": "import json, os, struct, time; size = 4 << 20\n"
+    "    one = {'t': 'uint8', 'shape': [size], 'blob': 0}\n"
+    "    head = json.dumps({'value': {'l': [one] * 2000}, 'blobs': [size]}).encode()\n"
+    "    data = struct.pack('<I', len(head)) + head + bytes(size)\n"
+    "    while data: data = data[os.write(3, data):]\n"
+    "    time.sleep(9)",
+    "returns_half_a_surrogate": "return ['\\ud800', 2]",
+    "raises_half_a_surrogate": "raise ValueError('\\ud800 \\x00 \\x1b[2J')",
     "returns_a_generator": "return (x for x in places)",
     "fills_the_disk": "f = open('/tmp/x', 'wb')\n    while True: f.write(bytes(1 << 20))",
     "leaves_a_daemon": "import subprocess; subprocess.Popen(['sleep', '98765'], "
