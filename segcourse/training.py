@@ -142,7 +142,7 @@ def fit(
         model.train()
         stream = batches.stream(first, rank, world)
         pending: list[Tensor] = []  # losses not yet read from the device
-        cm, clock, done = None, perf_counter(), first
+        cm, clock, done, saving = None, perf_counter(), first, 0.0
         for step in range(first, config.steps):
             _seed_step(device, config.seed, step, rank)
             images, labels = next(stream)
@@ -207,7 +207,9 @@ def fit(
                 if not all(t.isfinite().all() for t in model.state_dict().values()):
                     raise resuming.diverged("a weight is nan or infinite", step, config, out)
                 log.sync()
-                spent.seconds = perf_counter() - started
+                begun = perf_counter()
+                # What this checkpoint takes is not known yet: as long as the one before.
+                spent.seconds = begun - started + saving
                 state = {
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
@@ -223,6 +225,7 @@ def fit(
                     asdict(config),
                     score,
                 )
+                saving = perf_counter() - begun
             if stops:
                 break
             clock = perf_counter()

@@ -115,6 +115,15 @@ def test_the_deadline_leaves_time_for_the_next_steps_and_a_checkpoint():
 
     clock.now = 0.0
     deadline = Deadline(10, clock)
+    deadline.begin(20.0)  # assumed of a checkpoint, before there is one
+    clock.now = 540
+    assert deadline.allows(0)
+    deadline.begin(20.0)
+    clock.now = 546
+    assert deadline.stop()
+
+    clock.now = 0.0
+    deadline = Deadline(10, clock)
     clock.now = 100
     assert not deadline.stop()
     clock.now = 560
@@ -819,6 +828,23 @@ def test_every_line_of_the_list_is_a_run(entries):
         assert job.config.data in DATASETS
         given = job.config
         assert (given.root, given.out, given.start, given.device) == ("", "", "", "auto")
+
+
+def test_a_checkpoint_is_assumed_to_take_as_long_as_its_bytes():
+    model = torch.nn.Linear(10, 10, dtype=torch.float64)  # 880 bytes
+    adam = suite_work.seconds_to_save(Config(ema=0.9, optimizer="adamw"), model)
+    assert adam == pytest.approx(4 * 880 / 300e6)
+    assert suite_work.seconds_to_save(Config(ema=0, optimizer="sgd"), model) == adam / 2
+
+
+def test_few_checkpoints_are_written_in_a_run_of_the_list():
+    """One of VGG16 has 2 GB: at most five, and the best run's 23."""
+    for job in jobs_of(suite_runs.RUNS, (0,)):
+        config = job.config
+        if "vgg16" in config.model:
+            assert config.eval_every == config.checkpoint_every or job.of
+            assert math.ceil(config.steps / config.eval_every) == 5
+        assert config.steps / config.checkpoint_every <= 23
 
 
 def test_runs_on_camvid_are_under_one_protocol():

@@ -92,7 +92,11 @@ STEPS = (
         "group norm in the place of batch norm",
         kept=False,
     ),
-    Step("long", "--steps 23000 --eval-every 1000", "1,000 epochs in place of 120"),
+    Step(
+        "long",
+        "--steps 23000 --eval-every 1000 --checkpoint-every 1000",
+        "1,000 epochs in place of 120",
+    ),
 )
 
 
