@@ -296,6 +296,13 @@ def source_as_list_of_lines(folder, good, blank):
     write(folder, good)
 
 
+@case(STAMP)
+def sleeps_again_and_again(folder, good, blank):
+    cell_of(good, "count")["source"] = "import os\ndef count(places): os._exit(1)"
+    good["cells"][2:2] = [code(f"import time; time.sleep(0.5 + {i} / 100)") for i in range(8)]
+    write(folder, good)
+
+
 # ---- right, and unusual
 
 
@@ -314,6 +321,12 @@ def uses_magics(folder, good, blank):
 @case(ALL)
 def exits_after_its_definitions(folder, good, blank):
     cell_of(good, "count")["source"] += "\nimport os\nos._exit(1)"
+    write(folder, good)
+
+
+@case(ALL)
+def a_thousand_cells_of_its_own(folder, good, blank):
+    good["cells"] += [code(f"x = {i}") for i in range(1000)]
     write(folder, good)
 
 

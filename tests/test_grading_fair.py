@@ -8,11 +8,19 @@ import pytest
 from segcourse.cli import check
 from segcourse.errors import UsageError
 from segcourse.grading import forks, notebook, sandbox, shard, walls
+from segcourse.grading.marking import StudentError
 from segcourse.grading.source import load
 
 REASON = walls.why_not()
 needs_walls = pytest.mark.skipif(bool(REASON), reason=REASON or "there is a sandbox")
 LIMITS = sandbox.Limits(cell_seconds=20, answer_seconds=20)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """What forks workers."""
+    with forks.ForkServer() as made:
+        yield made
 
 
 @pytest.fixture
@@ -128,3 +136,85 @@ def test_chance_is_the_same_in_every_run_forked_or_not():
                 assert not error
                 seen.add(printed)
     assert len(seen) == 1
+
+
+# ---- time
+
+
+@needs_walls
+def test_what_waits_and_then_crashes_pays_for_the_cpu_time_it_has_used(server):
+    limits = sandbox.Limits(cell_seconds=1, answer_seconds=1, patience=40)
+    with sandbox.Session(limits, server=server) as session:
+        session.run(
+            "import os, time\ndef f(waits):\n    if waits:\n        time.sleep(1.3)\n"
+            "        os._exit(1)\n    return 7"
+        )
+        session.start_tests("f")
+        with pytest.raises(StudentError, match="the process ended"):
+            session.call("f", (True,), {})
+        assert session.call("f", (False,), {}) == 7
+
+
+@needs_walls
+def test_an_answer_that_crashes_without_end_is_given_up_and_the_next_one_is_not(server):
+    with sandbox.Session(LIMITS, server=server) as session:
+        session.run("import os\ndef f(): os._exit(1)\ndef g(): return 7")
+        session.start_tests("f")
+        told = [_told(session, "f") for _ in range(sandbox.MOST_DEATHS + 1)]
+        assert set(told[:-1]) == {"the process ended: a crash, or an exit"}
+        assert told[-1] == "the process ended too often in the tests of f"
+        session.start_tests("g")
+        assert session.call("g", (), {}) == 7
+
+
+@needs_walls
+def test_cells_that_end_the_process_without_end_give_their_functions_alone(server):
+    with sandbox.Session(LIMITS, server=server) as session:
+        for _ in range(sandbox.MOST_DEATHS):
+            assert "a crash" in session.run("import os; os._exit(1)")[1]
+        told = session.run("def g(): return 7\nprint(1)")
+        assert told == ("", "the process ended too often")
+        assert session.call("g", (), {}) == 7
+
+
+@needs_walls
+def test_cells_that_are_run_again_use_up_the_time_of_the_submission(server, monkeypatch):
+    monkeypatch.setattr(sandbox, "TIMES_IN_ALL", 2)
+    limits = sandbox.Limits(cell_seconds=1, answer_seconds=1, patience=2)
+    with sandbox.Session(limits, server=server) as session:
+        for _ in range(3):
+            assert session.run("import time; time.sleep(0.6)") == ("", "")
+        session.run("import os\ndef f(): os._exit(1)")
+        session.start_tests("f")
+        told = [_told(session, "f") for _ in range(3)]
+        assert told[-1] == "no time left for this submission"
+        assert session.run("x = 1")[1] == "no time left for this submission"
+
+
+@needs_walls
+def test_a_cell_that_is_run_again_has_the_time_that_it_took(server):
+    with sandbox.Session(LIMITS, server=server) as session:
+        session.run("def g(): return 7")
+        session.cells[0].source += "\nwhile True: pass"  # as if it knew that it is a replay
+        session.worker.kill()
+        assert session.call("g", (), {}) == 7
+        assert session.limits.whole.cpu - session.left[None].cpu < 5
+        # Definitions that end the process are left out, too.
+        session.cells[0].source = "import os\ndef g(x=os._exit(1)): pass"
+        session.worker.kill()
+        with pytest.raises(StudentError, match="no cell defines g"):
+            session.call("g", (), {})
+
+
+def test_an_honest_submission_has_all_of_its_times():
+    limits = sandbox.Limits(cell_seconds=20, answer_seconds=30)
+    assert limits.whole.cpu >= 2 * 5 * 20 + 3 * 30
+    assert limits.whole.clock == limits.patience * limits.whole.cpu
+
+
+def _told(session, name):
+    try:
+        session.call(name, (), {})
+    except StudentError as error:
+        return str(error)
+    return ""

@@ -104,6 +104,9 @@ def test_damaged_files_are_listed_for_a_person(outcome):
     for name in ("empty_folder", "corrupt_json", "binary_file", "link_to_another_file"):
         assert rows[name]["human"]
         assert rows[name]["notes"][0].startswith("unreadable: ")
+    assert rows["a_thousand_cells_of_its_own"]["human"]
+    told = "too many cells of their own: 1000; the first 60 are run"
+    assert told in rows["a_thousand_cells_of_its_own"]["notes"]
     assert not rows["anna"]["human"]
 
 

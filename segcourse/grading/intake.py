@@ -18,6 +18,8 @@ from segcourse.grading.student import defined, without_magics
 LARGEST = 20 << 20
 """Bytes of a file that are read."""
 READABLE = (".ipynb", ".py")
+MOST_EXTRA = 60
+"""Code cells of the student's own that are kept."""
 
 
 class Damaged(ValueError):
@@ -75,7 +77,8 @@ def take(release: dict, student: str, place: Path) -> Taken:
     except (Damaged, OSError, RecursionError, MemoryError) as error:
         taken.notes.append(f"unreadable: {error}"[:300])
         taken.human = True
-    taken.human |= any(word in note for note in taken.notes for word in ("two files", "twice"))
+    unclear = ("two files", "twice", "too many")
+    taken.human |= any(word in note for note in taken.notes for word in unclear)
     taken.timestamp = _timestamp(place)
     return taken
 
@@ -191,6 +194,9 @@ def rebuild(release: dict, cells: list[dict]) -> tuple[dict, list[str]]:
         if not candidates[name] and not changed:
             notes.append(f"{name}: its cell is missing")
         made["cells"][places[name]]["source"] = changed[-1] if changed else stub
+    if len(extra) > MOST_EXTRA:
+        notes.append(f"too many cells of their own: {len(extra)}; the first {MOST_EXTRA} are run")
+        del extra[MOST_EXTRA:]
     for number, (place, source) in reversed(list(enumerate(extra))):
         cell = {"cell_type": "code", "execution_count": None, "id": f"extra-{number}"}
         cell |= {"metadata": {}, "outputs": [], "source": source}

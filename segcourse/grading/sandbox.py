@@ -13,6 +13,22 @@ from segcourse.grading.forks import ENDED_WITHIN, STARTED_WITHIN, Fork, ForkServ
 from segcourse.grading.marking import StudentError, not_plain
 
 MOST_RESTARTS = 20
+"""Of all workers of one submission."""
+MOST_DEATHS = 5
+"""Of workers in the tests of one answer, and in all cells together."""
+TIMES_IN_ALL = 15
+"""So many cells and answers may use up all of their time, in both runs of one submission."""
+UNSEEN = 0.1
+"""CPU seconds that a process which ended may have used since the last look at it."""
+
+
+@dataclass
+class Time:
+    """What is left: of CPU time, and by the clock, seconds; and how often a worker died in it."""
+
+    cpu: float
+    clock: float
+    deaths: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,17 @@ class Limits:
         """Seconds by the clock after which the tests of an answer have ended."""
         return self.patience * self.answer_seconds + 10
 
+    @property
+    def whole(self) -> Time:
+        """What a submission may use in all, and what replays of its cells take is in it."""
+        seconds = TIMES_IN_ALL * max(self.cell_seconds, self.answer_seconds)
+        return Time(seconds, self.patience * seconds)
+
+    @property
+    def cell(self) -> Time:
+        """What a cell may use."""
+        return Time(self.cell_seconds, self.patience * self.cell_seconds)
+
     def of_process(self, shared: bool) -> dict[str, int]:
         """Limits that the system holds for each process; names as in `resource`.
 
@@ -54,11 +81,18 @@ class Limits:
 
 
 @dataclass
-class Time:
-    """What is left: of CPU time, and by the clock; seconds."""
+class Cell:
+    """A cell that was run, and the time that it took."""
 
+    source: str
     cpu: float
     clock: float
+
+    def again(self, limits: Limits) -> Time:
+        """Time to run it again: what it took, and as much again for a machine that is busy."""
+        most = limits.cell
+        cpu, clock = 2 * self.cpu + 1, limits.patience * (2 * self.clock + 5)
+        return Time(min(most.cpu, cpu), min(most.clock, clock))
 
 
 class OutOfTime(Exception):
@@ -82,7 +116,7 @@ class Worker:
         finally:
             os.close(output)
         os.set_blocking(self.pipe, False)
-        self.looked, self.most_cpu = 0.0, math.inf
+        self.looked, self.most_cpu, self.seen_cpu = 0.0, math.inf, 0.0
         try:
             wire.receive(self.sock, time.monotonic() + STARTED_WITHIN, self.wait)
         except (OSError, EOFError, ValueError) as error:
@@ -112,7 +146,7 @@ class Worker:
             StudentError: too slow, too much, or gone. The worker is dead then.
         """
         start, given = time.monotonic(), self.cpu()
-        self.most_cpu = given + left.cpu
+        self.most_cpu, self.seen_cpu = given + left.cpu, given
         try:
             wire.send(self.sock, message, blobs, start + left.clock)
             answer = wire.receive(self.sock, start + left.clock, self.wait)
@@ -129,9 +163,10 @@ class Worker:
             told = "the process ended: a crash, or an exit"
         except (ValueError, RecursionError, MemoryError, KeyError, TypeError):
             told = "the process gave an answer that can't be read"
+        # The CPU time of what has ended went with it; the clock would charge for a busy machine.
+        used = max(self.seen_cpu, self.cpu()) - given
         self.kill()
-        # Its CPU time went with it.
-        left.cpu -= time.monotonic() - start
+        left.cpu -= used + UNSEEN
         left.clock -= time.monotonic() - start
         raise StudentError(told)
 
@@ -160,7 +195,8 @@ class Worker:
         pids = self.process.processes()
         if processes.memory_mib(pids) > self.limits.memory_mib:
             raise StudentError(f"more than {self.limits.memory_mib} MiB of memory")
-        if processes.cpu_seconds(pids) > self.most_cpu:
+        self.seen_cpu = max(self.seen_cpu, processes.cpu_seconds(pids))
+        if self.seen_cpu > self.most_cpu:
             raise OutOfTime
 
     def take_output(self) -> None:
@@ -230,9 +266,9 @@ class Session:
     def __init__(self, limits: Limits, walled: bool = True, server: ForkServer | None = None):
         self.limits, self.walled, self.server = limits, walled, server
         self.worker: Worker | None = None
-        self.cells: list[str] = []
-        self.before: list[str] | None = None
-        self.left: dict[str, Time] = {}
+        self.cells: list[Cell] = []
+        self.before: list[Cell] | None = None
+        self.left: dict[str | None, Time] = {}  # by answer; None: of the whole submission
         self.answer, self.restarts = "", -1
         self.incidents: list[str] = []
 
@@ -247,15 +283,20 @@ class Session:
 
     def run(self, source: str) -> tuple[str, str]:
         """Run a cell: what it printed, and its error in words."""
+        left, most = self.limits.cell, self.limits.cell
         try:
+            if self._whole().deaths >= MOST_DEATHS:
+                raise StudentError("the process ended too often")
             self._ready()
-            said, _ = self.worker.ask({"do": "run", "source": source}, [], self._cell_time())
+            said, _ = self._spend({"do": "run", "source": source}, [], left)
         except StudentError as error:
             # What made it die is not run again; its functions are wanted.
-            self.cells.append(student.definitions(source))
+            source = student.definitions(source)
+            self.cells.append(Cell(source, most.cpu - left.cpu, most.clock - left.clock))
+            self.left[None].deaths += left.deaths
             self.incidents.append(str(error))
             return "", str(error)
-        self.cells.append(source)
+        self.cells.append(Cell(source, most.cpu - left.cpu, most.clock - left.clock))
         error = said.get("error")
         return self.worker.printed_since(), error[:2000] if isinstance(error, str) else "no answer"
 
@@ -274,7 +315,7 @@ class Session:
                 self.worker.kill()
                 self.restarts -= 1
         while len(self.cells) < cells:
-            self.run(self.before[len(self.cells)])
+            self.run(self.before[len(self.cells)].source)
 
     def call(self, name: str, args: tuple, kwargs: dict):
         """Call a function by name, by value."""
@@ -287,17 +328,38 @@ class Session:
         """A value by name."""
         return self._ask({"do": "value", "name": name}, [], name)
 
-    def _cell_time(self) -> Time:
-        return Time(self.limits.cell_seconds, self.limits.patience * self.limits.cell_seconds)
+    def _whole(self) -> Time:
+        """What is left of the submission's time."""
+        left = self.left.setdefault(None, self.limits.whole)
+        if left.cpu <= 0 or left.clock <= 0:
+            raise StudentError("no time left for this submission")
+        return left
+
+    def _spend(self, message: dict, blobs: list[bytes], own: Time) -> tuple[dict, list[bytes]]:
+        """Ask, on time of its own and on that of the submission."""
+        whole = self._whole()
+        given = Time(min(own.cpu, whole.cpu), min(own.clock, whole.clock))
+        left = Time(given.cpu, given.clock)
+        try:
+            return self.worker.ask(message, blobs, left)
+        except StudentError:
+            own.deaths += 1
+            raise
+        finally:
+            for each in (own, whole):
+                each.cpu -= given.cpu - left.cpu
+                each.clock -= given.clock - left.clock
 
     def _ask(self, message: dict, blobs: list[bytes], name: str):
         most = self.limits.answer_seconds
         left = self.left.setdefault(self.answer, Time(most, self.limits.patience * most))
         if left.cpu <= 0 or left.clock <= 0:
             raise StudentError(f"no time left for the tests of {self.answer}")
+        if left.deaths >= MOST_DEATHS:
+            raise StudentError(f"the process ended too often in the tests of {self.answer}")
         self._ready()
         try:
-            said, values = self.worker.ask(message, blobs, left)
+            said, values = self._spend(message, blobs, left)
         except StudentError as error:
             self.incidents.append(str(error))
             raise
@@ -314,14 +376,17 @@ class Session:
     def _ready(self) -> None:
         """Start a worker where there is none, and bring it to where the last one was."""
         while self.worker is None or not self.worker.alive:
+            self._whole()
             self.restarts += 1
             if self.restarts > MOST_RESTARTS:
                 raise StudentError("the process ended too often")
             self.worker = Worker(self.limits, self.walled, self.server)
-            for place, source in enumerate(self.cells):
+            for cell in self.cells:
+                message = {"do": "run", "source": cell.source}
                 try:
-                    self.worker.ask({"do": "run", "source": source}, [], self._cell_time())
+                    self._spend(message, [], cell.again(self.limits))
                 except StudentError:
-                    self.cells[place] = student.definitions(source)
+                    fewer = student.definitions(cell.source)
+                    cell.source = fewer if fewer != cell.source else ""
                     break
             self.worker.printed_since()
