@@ -79,8 +79,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.delenv("SEGCOURSE_CAMVID", raising=False)
     truth = np.arange(H * W * FRAMES, dtype=np.uint8).reshape(H, -1) // 40 % 11
 
-    def put(*records):
-        out = tmp_path / "results" / "suite_small"
+    def put(*records, folder="suite_small"):
+        out = tmp_path / "results" / folder
         out.mkdir(exist_ok=True)
         void = truth.copy()
         void[:, :5] = 255
@@ -123,7 +123,11 @@ def test_without_a_record_every_table_says_not_run_and_shows_no_number_of_ours(p
         assert scoreboard.display_name(entry.name) in told, "listed entry by entry"
     assert f"{len(CLAIMS)} claims: {len(CLAIMS)} not run yet." in told
     assert re.search(r"Behind the table stand 0 of \d+ records\.", told)
-    assert told.count("Not run yet: no record of the small list is there.") >= 8
+    for title in ("Small, 120×160", "Full size, 360×480"):
+        # Classes, cost, curves, two of maps, val, means, confusion: a line each.
+        assert told.count(f"**{title}**: not run yet.") == 8, title
+    for kind in ("Speedrun, GPU", "Throughput, GPU", "Throughput, CPU", "Profile, GPU"):
+        assert f"**{kind}**: not run yet." in told
     assert told.count(" 2017 |") == len(published.CAMVID)
     ours = [
         [line.split("|")[i] for i in (3, -2)] for line in told.splitlines() if " 2017 |" in line
@@ -166,6 +170,72 @@ def test_three_seeds_have_a_mean_and_an_interval(place, capsys):
     assert "6 records, seeds 0, 1, 2." in told
 
 
+FULL = ("patch", "fcn8s-vgg16", "fcn32s-vgg16", "unet", "fcn8s-light", "unet-light")
+
+
+def test_records_of_a_gpu_fill_every_section_of_the_full_list(place, capsys):
+    """What the page will be given after `make gpu`, at toy size, beside the small list."""
+    place(*(suite_record(n, 0, 0.2, n) for n in ("patch", "unet-light", "fcn8s-light")))
+    runs = [
+        suite_record(name, seed, 0.5 + i / 50, name, hardware=MACHINE["hardware"])
+        for i, name in enumerate(FULL)
+        for seed in (0, 1)
+    ]
+    out = place(*runs, folder="suite")
+    group = {"groups": [{"group": "convolution", "share": 1.0}], "seconds_per_step": 0.01}
+    recipe = {"model": "unet", "precision": "bf16", "batch": 8, "height": 360, "width": 480}
+    speedrun = {
+        "timeline": [{"part": "train", "seconds": 40.0}],
+        "seconds": 41.0,
+        "seconds_without_compile": 41.0,
+        "val": {"miou": 0.75},
+        "test": {"miou": 0.61},
+        "target": 0.601,
+        "reached": True,
+        "ended_by_val": True,
+    }
+    for kind, record in (
+        ("speedrun", {"config": {"recipe": recipe}, "metrics": speedrun}),
+        ("throughput", throughput_record()),
+        ("profile", {"config": recipe, "metrics": group}),
+    ):
+        (out / kind).mkdir()
+        (out / kind / "x.json").write_text(json.dumps(MACHINE | record))
+    returned = run_page()
+    told = texts(returned)
+    assert "**Full size, 360×480**: not run yet." not in told
+    assert "| FCN-8s, VGG16 | 0, 1 | 62.0 (62.0 to 62.0) | 52.0 (52.0 to 52.0)" in told
+    assert told.count("| U-Net, light | ") >= 8  # three tables more for each list
+    assert "Val is above test for 6 of 6 networks" in told
+    assert "Val is above test for 3 of 3 networks" in told
+    kinds = [type(one).__name__ for one in returned]
+    assert kinds.count("Exploration") == 6
+    assert kinds.count("HouseFigure") == 8  # classes, cost, confusion twice; verdicts, legend
+    for kind in ("Speedrun", "Throughput", "Profile"):
+        assert f"**{kind}, GPU**\n\n|" in told
+    assert "**Profile, CPU**: not run yet." in told
+    assert "| at least 5 | reached |" in told
+    assert "| 61.0 |" in told
+
+
+def test_photographs_are_those_of_the_frames_whatever_their_files_are(
+    place, tmp_path, monkeypatch, capsys
+):
+    place(suite_record("patch", 0, 0.2, "patch"))
+    for folder in ("test", "testannot"):
+        (tmp_path / "streets" / folder).mkdir(parents=True)
+    for i, suffix in ((1, "webp"), (4, "png"), (9, "webp")):
+        name, labels = f"frame{i}", Image.fromarray(np.zeros((H, W), np.uint8))
+        grey = Image.fromarray(np.full((H, W, 3), 20 * i, np.uint8))
+        grey.save(tmp_path / "streets" / "test" / f"{name}.{suffix}", lossless=True)
+        labels.save(tmp_path / "streets" / "testannot" / f"{name}.png")
+    monkeypatch.setenv("SEGCOURSE_CAMVID", str(tmp_path / "streets"))
+    shown = []
+    monkeypatch.setattr("segcourse.plotting.show_images", lambda images, **_: shown.extend(images))
+    assert "No photographs" not in texts(run_page())
+    assert [int(image.max()) for image in shown] == [20, 80]
+
+
 def test_the_committed_page_holds_the_numbers_of_the_committed_records():
     cells = json.loads(PAGE.read_text("utf-8"))["cells"]
     outputs = "\n".join(
@@ -182,7 +252,7 @@ def test_the_committed_page_holds_the_numbers_of_the_committed_records():
         row = rf"\| {re.escape(scoreboard.display_name(name))}( \(continues .*\))? \| .*"
         assert re.search(row + re.escape(f"| {val} | {test} |"), outputs), name
     if not small:
-        assert "Not run yet: no record of the small list is there." in outputs
+        assert outputs.count("**Small, 120×160**: not run yet.") == 8
     assert "No photographs: CamVid is not on this machine." in outputs
 
 
