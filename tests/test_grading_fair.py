@@ -212,6 +212,37 @@ def test_an_honest_submission_has_all_of_its_times():
     assert limits.whole.clock == limits.patience * limits.whole.cpu
 
 
+# ---- memory
+
+
+@needs_walls
+def test_processes_that_share_their_pages_do_not_take_them_many_times(server):
+    source = (
+        "import multiprocessing, time\nfrom pathlib import Path\n"
+        "def f(x):\n    time.sleep(0.3)\n    return x * x\n"
+        "with multiprocessing.Pool(8) as pool: print(sum(pool.map(f, range(8))))"
+    )
+    limits = sandbox.Limits(memory_mib=1024)
+    with sandbox.Session(limits, server=server) as session:
+        assert session.run(source) == ("140\n", "")
+        held = "import os, time\nx = bytes([1]) * (300 << 20)\nfor _ in range(4):\n"
+        held += "    if os.fork() == 0:\n        y = bytearray(x); time.sleep(60)\ntime.sleep(60)"
+        assert session.run(held)[1] == "more than 1024 MiB of memory"
+
+
+@needs_walls
+def test_files_without_a_name_are_memory_once_whoever_has_them_open(server):
+    limits = sandbox.Limits(memory_mib=1024)
+    source = (
+        "import os, time\nfiles = [os.memfd_create('x') for _ in range(COUNT)]\n"
+        "for file in files:\n    for _ in range(50): os.write(file, bytes(1 << 20))\n"
+        "if os.fork() == 0:\n    time.sleep(0.5)\n    os._exit(0)\ntime.sleep(1)"
+    )
+    with sandbox.Session(limits, server=server) as session:
+        assert session.run(source.replace("COUNT", "6")) == ("", "")
+        assert session.run(source.replace("COUNT", "24"))[1] == "more than 1024 MiB of memory"
+
+
 def _told(session, name):
     try:
         session.call(name, (), {})

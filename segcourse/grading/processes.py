@@ -1,6 +1,7 @@
 """What processes use, read from /proc: memory and CPU time of one and of all that it started."""
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,9 +44,17 @@ def is_first(pid: int) -> bool:
     return text.partition("NSpid:")[2].split("\n")[0].split()[-1:] == ["1"]
 
 
-def memory_mib(pids: Iterable[int]) -> float:
-    """Memory of processes, MiB; a page that two of them share counts twice."""
-    return sum(_resident_mib(pid) for pid in pids)
+def memory_mib(pids: Iterable[int], once: bool = False) -> float:
+    """Memory of processes, MiB, and of files of theirs that have no name and lie in memory.
+
+    Args:
+        pids: the processes.
+        once: a page that processes share counts as one page, which takes longer to find out; else
+            it counts for each of them. A process that does not let itself be read counts in full.
+    """
+    pids = list(pids)
+    each = _own_share_mib if once else _resident_mib
+    return sum(map(each, pids)) + _nameless_mib(pids)
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
@@ -66,13 +75,39 @@ def threads_of_user() -> int:
 
 
 def _resident_mib(pid: int) -> float:
+    return sum(_kib(f"/proc/{pid}/status", "RssAnon", "RssShmem")) / 1024
+
+
+def _own_share_mib(pid: int) -> float:
+    kib = _kib(f"/proc/{pid}/smaps_rollup", "Pss_Anon", "Pss_Shmem")
+    return sum(kib) / 1024 if kib else _resident_mib(pid)
+
+
+def _kib(path: str, *names: str) -> list[int]:
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(path).read_text().splitlines()
     except OSError:
-        return 0.0
+        return []
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    kib = [int(fields[name].split()[0]) for name in ("RssAnon", "RssShmem") if name in fields]
-    return sum(kib) / 1024
+    return [int(fields[name].split()[0]) for name in names if name in fields]
+
+
+def _nameless_mib(pids: Iterable[int]) -> float:
+    """Open files without a name (memfd_create): they take memory where nobody maps them."""
+    found = {}
+    for pid in pids:
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for name in names:
+            try:
+                file = os.stat(f"/proc/{pid}/fd/{name}")
+            except OSError:
+                continue
+            if stat.S_ISREG(file.st_mode) and file.st_nlink == 0:
+                found[file.st_dev, file.st_ino] = file.st_blocks
+    return sum(found.values()) / 2048  # blocks have 512 bytes
 
 
 def _ticks(pid: int) -> int:
