@@ -243,6 +243,28 @@ def test_files_without_a_name_are_memory_once_whoever_has_them_open(server):
         assert session.run(source.replace("COUNT", "24"))[1] == "more than 1024 MiB of memory"
 
 
+SYSTEM_V = """
+import ctypes, time
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+for _ in range(COUNT):
+    place = libc.shmat(libc.shmget(0, ctypes.c_size_t(100 << 20), 0o1600), None, 0)
+    ctypes.memset(place, 1, 100 << 20)
+    libc.shmdt(ctypes.c_void_p(place))
+    libc.msgget(0, 0o1600), libc.semget(0, 10, 0o1600)
+time.sleep(0.5)
+"""
+
+
+@needs_walls
+def test_system_vs_shared_memory_is_memory_though_nobody_maps_it(server):
+    limits = sandbox.Limits(memory_mib=1024)
+    with sandbox.Session(limits, server=server) as session:
+        assert session.run(SYSTEM_V.replace("COUNT", "4")) == ("", "")
+        assert 400 < session.worker.process.unmapped_mib() < 402
+        assert session.run(SYSTEM_V.replace("COUNT", "9"))[1] == "more than 1024 MiB of memory"
+
+
 def _told(session, name):
     try:
         session.call(name, (), {})

@@ -26,6 +26,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 SET_INTERFACE_FLAGS, UP = 0x8914, 1
 KEYCTL, JOIN_SESSION_KEYRING = {"x86_64": 250, "aarch64": 219}, 1
 
+SYSTEM_V = ("shm", "msg", "sem")
 SOCKET = 3
 """Where a worker finds its connection."""
 MOST_FILES = 20_000
@@ -78,8 +79,9 @@ def import_libraries() -> None:
 def separate(files: list[int], folders: dict[str, dict]) -> socket.socket:
     """Leave everything of the server's behind; returns in a process of namespaces of its own.
 
-    The other end gets a byte and a handle on the first process of these namespaces, which ends
-    them with it; or "!" and the reason why they can't be had.
+    The other end gets a byte, a handle on the first process of these namespaces, which ends them
+    with it, and the system's lists of System V's IPC in them; or "!" and the reason why they can't
+    be had.
 
     Args:
         files: the connection and the output.
@@ -97,9 +99,12 @@ def separate(files: list[int], folders: dict[str, dict]) -> socket.socket:
         if os.fork():
             os._exit(0)
         wall_in(folders)
-        handle = os.pidfd_open(os.getpid())
-        socket.send_fds(sock, [b"."], [handle])
-        os.close(handle)
+        # What is opened in here tells of the IPC in here, also to a reader outside.
+        handles = [os.pidfd_open(os.getpid())]
+        handles += [os.open(f"/proc/sysvipc/{kind}", os.O_RDONLY) for kind in SYSTEM_V]
+        socket.send_fds(sock, [b"."], handles)
+        for handle in handles:
+            os.close(handle)
     except OSError as error:
         sock.sendall(f"!{error}".encode())
         os._exit(1)

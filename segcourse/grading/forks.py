@@ -30,7 +30,7 @@ import sys
 import time
 
 from segcourse.grading import walls
-from segcourse.grading.processes import family, is_first, runs
+from segcourse.grading.processes import family, is_first, runs, system_v_mib
 
 STARTED_WITHIN = walls.IMPORTED_WITHIN
 ENDED_WITHIN = 10
@@ -117,9 +117,9 @@ class ForkServer:
         socket.send_fds(self.control, [json.dumps(limits).encode()], [theirs.fileno(), output])
         theirs.close()  # when a fork has ended, nobody holds it
         ours.settimeout(STARTED_WITHIN)
-        said, handles, *_ = socket.recv_fds(ours, 1, 1)
-        if said == b"." and len(handles) == 1:
-            return Fork(self, handles[0])
+        said, handles, *_ = socket.recv_fds(ours, 1, 4)
+        if said == b"." and len(handles) == 4:
+            return Fork(self, *handles)
         if said == b"!":
             raise PermissionError(ours.recv(300).decode("utf-8", "replace"))
         raise EOFError("the server ended")
@@ -148,10 +148,11 @@ class Fork:
     Args:
         server: its server.
         handle: a pidfd of the first process of its namespaces.
+        lists: of System V's shared memory, messages and semaphores there, as in /proc/sysvipc.
     """
 
-    def __init__(self, server: ForkServer, handle: int):
-        self.server, self.handle = server, handle
+    def __init__(self, server: ForkServer, handle: int, *lists: int):
+        self.server, self.handle, self.lists = server, handle, lists
         with open(f"/proc/self/fdinfo/{handle}") as file:
             fields = dict(line.split(":", 1) for line in file)
         self.pid = int(fields["Pid"])
@@ -160,6 +161,10 @@ class Fork:
         """The processes of the student's code: all but the first."""
         return [pid for pid in family(self.pid) if pid != self.pid]
 
+    def unmapped_mib(self) -> float:
+        """Memory that the system holds for its code, whether a process maps it or not."""
+        return system_v_mib(*self.lists)
+
     def end(self) -> None:
         """Kill all of it, and wait until it is gone."""
         if self.handle < 0:
@@ -167,7 +172,8 @@ class Fork:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.handle, signal.SIGKILL)
         gone, _, _ = select.select([self.handle], [], [], ENDED_WITHIN)
-        os.close(self.handle)
+        for file in (self.handle, *self.lists):
+            os.close(file)
         self.handle = -1
         if not gone:
             self.server.close()
@@ -202,6 +208,10 @@ class Own:
     def processes(self) -> list[int]:
         """The processes of the student's code, and those of the wall."""
         return list(family(self.pid))
+
+    def unmapped_mib(self) -> float:
+        """Nobody can tell from outside."""
+        return 0.0
 
     def end(self) -> None:
         """Kill all of it."""

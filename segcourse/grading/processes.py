@@ -7,6 +7,9 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
+A_SEMAPHORE = 64
+"""Bytes that the kernel takes for one."""
+
 
 def family(pid: int, depth: int = 100) -> Sequence[int]:
     """A process and its descendants, so many generations deep; itself first."""
@@ -55,6 +58,29 @@ def memory_mib(pids: Iterable[int], once: bool = False) -> float:
     pids = list(pids)
     each = _own_share_mib if once else _resident_mib
     return sum(map(each, pids)) + _nameless_mib(pids)
+
+
+def system_v_mib(shared: int, messages: int, semaphores: int) -> float:
+    """Memory of System V's IPC, MiB.
+
+    Args:
+        shared: the open file /proc/sysvipc/shm of the namespace that is meant.
+        messages: msg in the same folder.
+        semaphores: sem in the same folder.
+    """
+    size = sum(row["rss"] + row["swap"] for row in _rows(shared))
+    size += sum(row["cbytes"] for row in _rows(messages))
+    return (size + sum(row["nsems"] for row in _rows(semaphores)) * A_SEMAPHORE) / (1 << 20)
+
+
+def _rows(file: int) -> list[dict[str, int]]:
+    pieces, place = [], 0
+    while piece := os.pread(file, 1 << 16, place):
+        pieces.append(piece)
+        place += len(piece)
+    names, *rows = [line.split() for line in b"".join(pieces).decode().splitlines()]
+    # The first column holds keys, of which some are negative.
+    return [dict(zip(names, map(int, row), strict=True)) for row in rows]
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:

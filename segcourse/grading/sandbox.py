@@ -193,7 +193,7 @@ class Worker:
     def look(self) -> None:
         """Raise where it has used too much memory or CPU time."""
         pids = self.process.processes()
-        most = self.limits.memory_mib
+        most = self.limits.memory_mib - self.process.unmapped_mib()
         # A fork has all pages of its parent's, and owns few of them.
         if processes.memory_mib(pids) > most < processes.memory_mib(pids, once=True):
             raise StudentError(f"more than {self.limits.memory_mib} MiB of memory")
