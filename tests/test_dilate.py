@@ -151,8 +151,8 @@ def pairs_of_maps(draw, pools):
 @given(pairs_of_maps(pools=[True]))
 def test_any_row_of_convolutions_and_ceil_pools_at_any_size(drawn):
     _, _, strided, picked = drawn
-    assert picked.shape == strided.shape
-    assert (picked - strided).abs().max() < 1e-12
+    # Also where a pool's window lies in the padding alone: -inf on both sides.
+    torch.testing.assert_close(picked, strided, rtol=0, atol=1e-12)
 
 
 @given(pairs_of_maps(pools=[True, False]))
@@ -162,7 +162,7 @@ def test_any_pools_where_the_field_lies_inside_the_image(drawn):
     field = receptive_field(network)
     n = sum(field.span(i)[1] <= side for i in range(strided.shape[2]))
     if n:
-        assert (picked[:, :, :n, :n] - strided[:, :, :n, :n]).abs().max() < 1e-12
+        torch.testing.assert_close(picked[:, :, :n, :n], strided[:, :, :n, :n], rtol=0, atol=1e-12)
 
 
 def test_no_weight_changes_and_the_network_stays_as_it_was(built):

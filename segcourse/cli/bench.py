@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         )
     size = (args.height, args.width)
     multiply_adds, _ = cost.measured_multiply_adds(
-        as_dense(model), torch.empty(1, 3, *size, device="meta")
+        as_dense(model).eval(), torch.empty(1, 3, *size, device="meta")
     )
     memory = estimate(model, args.batch, (side, side) if side else size, "adamw", ema=False)
 
