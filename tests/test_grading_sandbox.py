@@ -246,6 +246,14 @@ def test_dead_workers_come_back_with_the_definitions_and_leave_nothing_behind(se
 
 
 @needs_walls
+def test_copies_that_an_answer_forks_do_not_answer_in_its_place(server):
+    with sandbox.Session(QUICK, server=server) as session:
+        session.run("import os\nMINE = os.getpid()\nfor _ in range(3): os.fork()")
+        session.run("def mine(): return os.getpid() == MINE")
+        assert all(session.call("mine", (), {}) for _ in range(8))
+
+
+@needs_walls
 def test_code_that_takes_too_much_is_ended_and_leaves_nothing_behind(server):
     greedy = {
         "while True: print('x' * 1000)": "more than 512 KiB of output",
