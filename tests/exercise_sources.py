@@ -3,26 +3,15 @@
 import contextlib
 import copy
 import io
-import re
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from segcourse.grading import source
+from segcourse.grading.demo import read_answers
 
 ROOT = Path(__file__).resolve().parent.parent / "exercises"
 STEMS = sorted(path.stem for path in ROOT.glob("*.py"))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A hand-written answer: to which exercise, what it should get, and of which kind it is."""
-
-    name: str
-    marks: int
-    kind: str
-    source: str
 
 
 @cache
@@ -32,10 +21,7 @@ def assignment(stem, seed=0):
 
 @cache
 def answers(stem):
-    text = (ROOT / "private" / "answers" / f"{stem}.py").read_text("utf-8")
-    parts = re.split(r"(?m)^# %% (\w+) marks=(\d+) kind=(\w+)\n", text)[1:]
-    found = zip(parts[::4], parts[1::4], parts[2::4], parts[3::4], strict=True)
-    return [Answer(name, int(marks), kind, text) for name, marks, kind, text in found]
+    return read_answers(ROOT / "private" / "answers" / f"{stem}.py")
 
 
 def points(one, name, kinds=("test", "hidden")):
