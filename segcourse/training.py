@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from segcourse import checkpoints, distributed, metrics, optim, resuming
 from segcourse.config import Config
 from segcourse.data.batches import Batches
 from segcourse.labels import check_labels
+from segcourse.progress import Progress
 from segcourse.records import RunLog, plain
 from segcourse.resuming import DivergedError
 
@@ -136,8 +136,8 @@ def fit(
         if config.compile:
             net = torch.compile(net)
         dense = as_dense(model if averaged is None else averaged.module)
-        bar = _bar(config.steps, first, rank)
-        stack.callback(bar.close)
+        progress = Progress(config.steps, first, shown=rank == 0)
+        stack.callback(progress.close)
 
         model.train()
         stream = batches.stream(first, rank, world)
@@ -168,7 +168,7 @@ def fit(
 
             done = step + 1
             pending.append(value.detach())
-            bar.update()
+            progress.step()
             evaluates = evaluate is not None and _due(done, config.eval_every, config.steps)
             saves = _due(done, config.checkpoint_every, config.steps)
             if not (evaluates or saves or _due(done, LOG_EVERY, config.steps)):
@@ -201,7 +201,7 @@ def fit(
                 saves = saves or improves
             stops = stop is not None and distributed.from_first(stop)
             saves = saves or stops
-            bar.set_postfix(_postfix(log.lines), refresh=False)
+            progress.show(done, log.lines, evaluates)
             if saves and out is not None and rank == 0:
                 # A finite loss may have been followed by an update that was not.
                 if not all(t.isfinite().all() for t in model.state_dict().values()):
@@ -315,20 +315,3 @@ def _check_fit(logits: Tensor, labels: Tensor) -> None:
 def _due(done: int, every: int, steps: int) -> bool:
     """Whether something that happens every so many steps, and after the last, happens now."""
     return done == steps or (every > 0 and done % every == 0)
-
-
-def _bar(steps: int, first: int, rank: int) -> tqdm:
-    # Only an argument that is left out obeys TQDM_DISABLE.
-    if rank:
-        return tqdm(disable=True)
-    return tqdm(total=steps, initial=first, unit="step", dynamic_ncols=True)
-
-
-def _postfix(lines: list[dict]) -> dict[str, str]:
-    """Loss, mIoU and images/s as the bar shows them, each the last that was logged."""
-    shown = {}
-    for key, form in (("loss", ".3f"), ("miou", ".3f"), ("images_per_second", ".1f")):
-        values = [line[key] for line in lines[-50:] if line.get(key) is not None]
-        if values:
-            shown["images/s" if key == "images_per_second" else key] = format(values[-1], form)
-    return shown
