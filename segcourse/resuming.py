@@ -1,14 +1,23 @@
 """A run's folder: claimed by a new run, or opened where a killed one stopped (`training.fit`).
 
-The folder holds config.json, log.jsonl and the checkpoints. A run goes on only with the
-configuration that it was started with, and a run that diverged says where its last good
-checkpoint lies.
+The folder holds config.json, log.jsonl and the checkpoints. One process at a time trains there. A
+run goes on only with the configuration that it was started with, and a run that diverged says
+where its last good checkpoint lies.
 """
 
+import errno
 import json
+import os
+import platform
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs in one folder are not told apart there
+    fcntl = None
 
 from segcourse import checkpoints, optim
 from segcourse.config import Config, differences
@@ -27,26 +36,78 @@ def holds_run(out: Path) -> bool:
     return any((out / "checkpoints").glob("step-*"))
 
 
-def claim(out: Path, config: Config, resume: bool) -> None:
-    """Make the folder a new run's, or check that the run in it is the one to go on with.
+_held: dict[Path, tuple[int, IO[str]]] = {}
+"""Folders that this process holds: the process, and the open file that is locked."""
+
+
+def hold(out: Path) -> None:
+    """Keep other processes out of a run's folder until `release`; again in one process is fine.
+
+    The system lets go of the lock when the process ends, however it ends. Its children do not
+    have it, so workers that outlive a killed run are in nobody's way.
 
     Raises:
-        UsageError: a new run, and the folder holds one; or a resume, and it holds none or one
-            with another configuration.
+        UsageError: another process trains there.
+    """
+    path = out.resolve()
+    if fcntl is None or _held.get(path, (None,))[0] == os.getpid():
+        return
+    file = (out / ".lock").open("a+", encoding="utf-8")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return  # a file system without locks
+        raise UsageError(
+            f"{out} is in use: {holder} is training there. Wait until it ends, or give another "
+            "folder"
+        ) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}\n")
+    file.flush()
+    _held[path] = os.getpid(), file
+
+
+def release(out: Path) -> None:
+    """Let other processes into a folder that this one holds."""
+    pid, file = _held.get(out.resolve(), (None, None))
+    if pid == os.getpid():
+        del _held[out.resolve()]
+        file.close()  # and with it goes the lock
+
+
+def claim(out: Path, config: Config, resume: bool) -> None:
+    """Make the folder a new run's, or check that the run in it is the one to go on with; hold it.
+
+    Raises:
+        UsageError: another process trains there; a new run, and the folder holds one; or a
+            resume, and it holds none or one with another configuration.
         DataError: config.json is damaged.
     """
+    if resume and not (out / "config.json").exists():
+        raise UsageError(
+            f"{out} holds no run to resume: give the folder of one, or start without --resume"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    hold(out)
+    try:
+        _claim(out, config, resume)
+    except BaseException:
+        release(out)
+        raise
+
+
+def _claim(out: Path, config: Config, resume: bool) -> None:
     file = out / "config.json"
     if holds_run(out) and not resume:
         raise UsageError(
             f"{out} already holds a run: give --resume (resume=True) to go on with it, or another "
             "folder to keep both"
         )
-    if resume and not file.exists():
-        raise UsageError(
-            f"{out} holds no run to resume: give the folder of one, or start without --resume"
-        )
     if not resume:
-        out.mkdir(parents=True, exist_ok=True)
         if file.exists():  # only then are these names a run's
             (out / "log.jsonl").unlink(missing_ok=True)
             shutil.rmtree(out / "tensorboard", ignore_errors=True)

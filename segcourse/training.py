@@ -95,9 +95,9 @@ def fit(
         The run's history. With `config.ema` the model holds the averaged weights at the end.
 
     Raises:
-        UsageError: `out` already holds a run; `resume` finds none, or one with another
-            configuration; the device is not there or has no bf16; the batch does not divide
-            among the processes.
+        UsageError: `out` already holds a run, or another process trains there; `resume` finds
+            none, or one with another configuration; the device is not there or has no bf16; the
+            batch does not divide among the processes.
         DivergedError: the loss or the weights became nan or infinite.
         DataError: every checkpoint is damaged.
         ValueError: logits and labels do not fit each other.
@@ -124,6 +124,7 @@ def fit(
 
         first, saved, spent = 0, None, resuming.Spent()
         if out is not None:
+            stack.callback(resuming.release, out)
             saved = distributed.from_first(lambda: resuming.open_folder(out, config, resume))
         if saved is not None:
             first = saved.step

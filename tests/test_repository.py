@@ -74,6 +74,7 @@ TRAINING = {
     "checkpoints",
     "weights",
     "distributed",
+    "progress",
     "records",
     "resuming",
     "training",
