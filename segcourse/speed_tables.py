@@ -22,12 +22,17 @@ def speedruns(records: Sequence[dict]) -> str:
         records: as the command writes them, reached or not.
     """
     found = [record["metrics"] for record in records]
-    heads = [f"{r['config']['recipe']['model']}, seed {r['seed']}" for r in records]
+    heads = [_recipe(r) for r in records]
     spent = [{one["part"]: one["seconds"] for one in metrics["timeline"]} for metrics in found]
     parts = dict.fromkeys(part for run in spent for part in run)
     rows = [[part, *(_seconds(run.get(part)) for run in spent)] for part in parts]
     rows += [
         ["**all**", *(f"**{_seconds(metrics['seconds'])}**" for metrics in found)],
+        *(
+            [["the processor's", *(_seconds(metrics.get("cpu_seconds")) for metrics in found)]]
+            if any("cpu_seconds" in metrics for metrics in found)
+            else []
+        ),
         ["all but compiling", *(_seconds(metrics["seconds_without_compile"]) for metrics in found)],
         ["val mIoU", *(f"{100 * metrics['val']['miou']:.1f}" for metrics in found)],
         ["test mIoU", *(f"{100 * metrics['test']['miou']:.1f}" for metrics in found)],
@@ -35,6 +40,35 @@ def speedruns(records: Sequence[dict]) -> str:
         ["training was ended by", *(_ended(metrics) for metrics in found)],
     ]
     return markdown_table(["seconds", *heads], rows)
+
+
+def margin(record: dict) -> str:
+    """Whether val overstated in a speedrun, and whether the rule ended training at the right time.
+
+    The rule ends training where val is a margin above the target. The gap between val and test is
+    known only afterwards: a margin of just this gap is what hindsight would have chosen.
+    """
+    found, margin = record["metrics"], record["config"]["margin"]
+    val, test, target = found["val"]["miou"], found["test"]["miou"], found["target"]
+    gap, last = val - test, found["checks"][-1]
+    said = (
+        f"At the end val was {100 * val:.1f} and test {100 * test:.1f}: val was "
+        f"{100 * abs(gap):.1f} points {'above' if gap > 0 else 'below'} test, and the rule's "
+        f"margin is {100 * margin:.1f}."
+    )
+    enough = [one for one in found["checks"] if (one["val_miou"] or 0.0) >= target + gap]
+    if not found["ended_by_val"]:
+        return f"{said} Val never reached the target and the margin: it ended nothing."
+    if not found["reached"]:
+        return f"{said} The margin was too small: training ended before test had the target."
+    if not enough or enough[0]["step"] == last["step"]:
+        return f"{said} A margin of just this gap would have ended training at the same check."
+    first = enough[0]
+    return (
+        f"{said} A margin of just this gap would have ended training at step {first['step']:,} in "
+        f"place of {last['step']:,}, after {first['seconds']:.0f} s in place of "
+        f"{last['seconds']:.0f} s."
+    )
 
 
 def throughput(record: dict) -> str:
@@ -165,6 +199,12 @@ def _judged(network: dict, theirs: str, ours: str, aim: float, on_gpu: bool) -> 
     reached = median >= aim if at_least else median <= aim
     verdict = ("reached" if reached else "not reached") if on_gpu else "the aim is for a GPU"
     return [f"{median:.2f} ({low:.2f} to {high:.2f})", wanted, verdict]
+
+
+def _recipe(record: dict) -> str:
+    recipe = record["config"]["recipe"]
+    size = f", {recipe['height']}×{recipe['width']}" if recipe.get("height") else ""
+    return f"{recipe['model']}{size}, seed {record['seed']}"
 
 
 def _seconds(value: float | None) -> str:

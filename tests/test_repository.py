@@ -89,7 +89,8 @@ NETWORKS = {
     "segnet",
     "unet",
 }
-RESULTS = {"results", "claims", "published", "scoreboard", "result_tables", "speed_tables"}
+RESULTS = {"results", "claims", "published", "scoreboard", "result_tables", "ladder_tables"}
+RESULTS |= {"speed_tables"}
 ROOMS = {
     "": set(),
     "errors": set(),

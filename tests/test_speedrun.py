@@ -11,12 +11,14 @@ import torch
 from cli_tools import call
 from suite_kills import LENGTHS
 
-from segcourse import data, speed_tables
+from segcourse import data, results, speed_tables
 from segcourse.cli import speedrun, speedrun_train
 from segcourse.cli.flags import parse_config
 from segcourse.cli.models import MODELS
 from segcourse.cli.speedrun_train import Race, Run
 from segcourse.cli.stopwatch import Stopwatch, process_age
+from segcourse.cli.suite_runs import SMALL
+from segcourse.config import differences
 from segcourse.data import Scenes
 from segcourse.data.augment import Augmentation
 from segcourse.data.batches import ResidentBatches
@@ -24,6 +26,7 @@ from segcourse.data.resident import ResidentSet
 from segcourse.data.staged import StagedBatches, halved
 from segcourse.errors import UsageError
 from segcourse.labels import IGNORE, SCENES
+from segcourse.records import plain
 from segcourse.training import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -285,9 +288,10 @@ def test_a_set_halved_on_a_gpu_equals_the_cpus():
 def test_the_table_has_a_row_a_part_and_says_what_was_reached(tmp_path, capsys):
     made = race(capsys, tmp_path, "--target", 0.99, "--checks", 1)[3]
     table = speed_tables.speedruns([made]).splitlines()
-    assert table[0] == "| seconds | full-resolution, seed 0 |"
+    assert table[0] == "| seconds | full-resolution, 32×32, seed 0 |"
     parts = [line.split(" | ")[0][2:] for line in table[2:]]
-    assert parts[:-6] == list(timeline(made["metrics"]))
+    assert parts[:-7] == list(timeline(made["metrics"]))
+    assert f"| the processor's | {made['metrics']['cpu_seconds']:.1f} |" in table
     assert f"| test mIoU | {100 * made['metrics']['test']['miou']:.1f} |" in table
     assert table[-2:] == [
         "| the target | 99.0, not reached |",
@@ -324,6 +328,36 @@ def test_the_table_has_a_row_a_part_and_says_what_was_reached(tmp_path, capsys):
         "| the target | 60.1, reached |",
         "| training was ended by | val |",
     ]
+
+
+def raced(val, test, checks, *, ended=True, target=0.25, margin=0.125):
+    """A record of a speedrun whose checks had these numbers on val, 100 steps and 10 s apart."""
+    steps = [
+        {"step": 100 * i, "seconds": 10.0 * i, "val_miou": one} for i, one in enumerate(checks, 1)
+    ]
+    found = {"checks": steps, "val": {"miou": val}, "test": {"miou": test}, "target": target}
+    found |= {"ended_by_val": ended, "reached": test >= target}
+    return {"config": {"margin": margin}, "metrics": found}
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (
+            raced(0.4, 0.35, [0.1, 0.31, 0.36, 0.4]),
+            "At the end val was 40.0 and test 35.0: val was 5.0 points above test, and the rule's "
+            "margin is 12.5. A margin of just this gap would have ended training at step 200 in "
+            "place of 400, after 20 s in place of 40 s.",
+        ),
+        (raced(0.4, 0.3, [0.1, 0.3, 0.4]), "would have ended training at the same check."),
+        (raced(0.4, 0.2, [0.4]), "The margin was too small: training ended before test had the"),
+        (raced(0.3, 0.26, [0.3], ended=False), "Val never reached the target and the margin"),
+        (raced(0.4, 0.45, [0.1, 0.4]), "val was 5.0 points below test"),
+        (raced(0.4, 0.3, [None, 0.4]), "at the same check."),
+    ],
+)
+def test_hindsight_says_which_margin_would_have_been_enough(record, said):
+    assert said in speed_tables.margin(record)
 
 
 # ---- compiling
@@ -389,6 +423,29 @@ def test_a_speedrun_does_not_run_under_torchrun(tmp_path, capsys, monkeypatch):
     code, _, err, _ = race(capsys, tmp_path)
     assert code == 2
     assert "start it without torchrun" in err
+
+
+def test_the_small_recipe_is_that_of_the_small_list_and_its_target_is_of_its_record():
+    listed = {entry.name: parse_config(entry.flags.split()) for entry in SMALL}["fcn8s-light"]
+    small = parse_config(speedrun.SMALL_RECIPE.split())
+    differ = {line.split(":")[0] for line in differences(plain(vars(listed)), small)}
+    assert differ == {"steps", "eval_every", "checkpoint_every"}
+    segnet = results.read("suite_small/segnet-light-s0")
+    assert f"{segnet['metrics']['test']['miou']:.3f}" == str(speedrun.SMALL_TARGET)
+
+
+@pytest.mark.parametrize(
+    ("words", "target"), [([], 0.601), (["--small"], 0.261), (["--small", "--target", 0.5], 0.5)]
+)
+def test_small_has_a_target_and_a_recipe_of_its_own_and_the_record_has_both(
+    words, target, tmp_path, capsys
+):
+    _, _, _, made = race(capsys, tmp_path, *words, "--checks", 1)
+    assert made["metrics"]["target"] == made["config"]["target"] == target
+    assert made["config"]["recipe"]["lr"] == 0.003
+    # The two recipes differ in what the test's own changes leave alone.
+    assert made["config"]["recipe"]["scale"] == ([0.5, 2.0] if "--small" in words else [0.6, 1.8])
+    assert made["metrics"]["cpu_seconds"] > 0
 
 
 def test_the_recipe_is_one_that_the_command_takes():

@@ -53,8 +53,11 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "unet": lambda num_classes: UNet(3, num_classes, block=double_conv_norm),
     "unet-light": unet_light,
     "unet-narrow": lambda num_classes: UNet(3, num_classes, 4, 32, block=double_conv_norm),
-    # U-Net with residual blocks, ASPP at the bottom, and half the resolution; 16, 32 and 64 wide.
+    "unet-tiny": lambda num_classes: UNet(3, num_classes, 4, 8, block=double_conv_norm),
+    # U-Net with residual blocks, ASPP at the bottom, and half the resolution; 8 to 64 wide.
+    "unet-aspp-tiny": lambda num_classes: residual_unet(num_classes, 8),
     "unet-aspp-light": lambda num_classes: residual_unet(num_classes, 16),
+    "unet-aspp-light-group": lambda K: with_group_norm(residual_unet(K, 16)),
     "unet-aspp": residual_unet,
     "unet-aspp-wide": lambda num_classes: residual_unet(num_classes, 64),
     "unet-aspp-wide-group": lambda K: with_group_norm(residual_unet(K, 64)),

@@ -44,10 +44,11 @@ class Step:
 class Rung:
     """A step with everything that it builds on: an entry of the suite's list.
 
-    on: name of the rung that it changes, "" for the first.
+    on: name of the rung that it changes, "" for the first. short: the step's name.
     """
 
     name: str
+    short: str
     flags: str
     step: int
     change: str
@@ -100,31 +101,84 @@ STEPS = (
 )
 
 
-def rungs(steps: Sequence[Step] = STEPS, base: str = BASE) -> list[Rung]:
+# The same ladder for one core of a CPU, at 120x160. Networks have a quarter of the channels; 480
+# steps of 8 images are 10 epochs: a step of the ladder takes one or two minutes.
+SMALL_BASE = (
+    "--data camvid --height 120 --width 160 --batch 8 --steps 480 --eval-every 80 "
+    "--checkpoint-every 80 --optimizer adamw --lr 0.003 --weight-decay 0.01 --warmup 50 --clip 1 "
+    "--channels-last "
+)
+
+SMALL_STEPS = (
+    Step(
+        "plain",
+        "--model unet-tiny --schedule constant --flip 0.5",
+        "U-Net, 8 channels wide, on whole images, half of them mirrored; constant learning rate",
+    ),
+    Step(
+        "scale-crop",
+        "--scale 0.6 1.8 --crop 96 128",
+        "images at 0.6 to 1.8 times their size, and a crop of 96x128 pixels",
+    ),
+    Step("colour", "--jitter 0.4", "brightness, contrast and saturation vary by up to 40 %"),
+    Step(
+        "copy-paste",
+        "--copy-paste 0.5",
+        "rare classes of another image are laid into half of the images",
+    ),
+    Step(
+        "weights",
+        "--class-weights median-root",
+        "classes weigh by the root of their median frequency",
+    ),
+    Step("poly", "--schedule poly", "the learning rate falls to 0 as a polynomial"),
+    Step("ema", "--ema 0.99", "the running average of the weights is evaluated"),
+    Step(
+        "architecture",
+        "--model unet-aspp-tiny",
+        "residual blocks, ASPP at the bottom, half the resolution; 8 channels wide as before",
+    ),
+    Step("width", "--model unet-aspp-light", "16 channels wide"),
+    Step("group-norm", "--model unet-aspp-light-group", "group norm in the place of batch norm"),
+    Step(
+        "long",
+        "--steps 1920 --eval-every 320 --checkpoint-every 320",
+        "42 epochs in place of 10",
+    ),
+)
+
+
+def rungs(steps: Sequence[Step] = STEPS, base: str = BASE, best: str = "best") -> list[Rung]:
     """The entries: best-0-plain, best-1-..., and `best`, which is the last step.
 
     Args:
         steps: in order; the first is what the others change.
         base: flags that all share.
+        best: what the names begin with.
     """
     found, flags, on = [], base.split(), ""
     for number, step in enumerate(steps):
-        name = f"best-{number}-{step.name}" if number < len(steps) - 1 else "best"
+        name = f"{best}-{number}-{step.name}" if number < len(steps) - 1 else best
         own = [*flags, *step.flags.split()]
-        found.append(Rung(name, " ".join(own), number, step.change, on, step.kept))
+        found.append(Rung(name, step.name, " ".join(own), number, step.change, on, step.kept))
         flags, on = (own, name) if step.kept else (flags, on)
     return found
 
 
-def gains(val: Mapping[str, Mapping[int, float]], steps: Sequence[Step] = STEPS) -> list[str]:
+def small_rungs() -> list[Rung]:
+    """The entries of the small ladder: best-small-0-plain and so on, and `best-small`."""
+    return rungs(SMALL_STEPS, SMALL_BASE, "best-small")
+
+
+def gains(val: Mapping[str, Mapping[int, float]], ladder: Sequence[Rung]) -> list[str]:
     """What every measured step gained on val, in a line each: what `kept` is decided by.
 
     Args:
         val: names of entries to the mean IoU on val by seed.
-        steps: as in `rungs`.
+        ladder: of `rungs`; of several ladders, one after the other.
     """
     lines = []
-    for rung in rungs(steps):
+    for rung in ladder:
         seeds = sorted(val.get(rung.name, {}).keys() & val.get(rung.on, {}).keys())
         if seeds:
             gained = [val[rung.name][seed] - val[rung.on][seed] for seed in seeds]

@@ -15,7 +15,7 @@ and so on, `suite_ladder`) keeps the protocol, and changes the recipe step by st
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from segcourse.cli.suite_ladder import rungs
+from segcourse.cli.suite_ladder import Rung, rungs, small_rungs
 
 SEEDS = (0, 1, 2)
 
@@ -92,11 +92,17 @@ ISBI = (
 # Test-time sizes of the runs that are also measured with several views.
 VIEWS = (0.75, 1.0, 1.25)
 
-# One change a step; the best run is the last, and is also measured with several views.
-LADDER = tuple(
-    Entry(r.name, r.flags, views=VIEWS * (r.name == "best"), step=r.step, change=r.change)
-    for r in rungs()
-)
+
+def ladder(found: Sequence[Rung]) -> tuple[Entry, ...]:
+    """One change a step; the best run is the last, and is also measured with several views."""
+    return tuple(
+        Entry(r.name, r.flags, views=VIEWS * (r is found[-1]), step=r.step, change=r.change)
+        for r in found
+    )
+
+
+LADDER = ladder(rungs())
+SMALL_LADDER = ladder(small_rungs())
 
 # VGG16 and AlexNet have no batch norm, and are given a lower learning rate.
 RUNS = (
@@ -201,6 +207,7 @@ SMALL = (
     Entry("deeplab-v3-light", WHOLE_SMALL + "--model deeplab-v3-light", views=VIEWS, crf=True),
     Entry("unet-light", WHOLE_SMALL + "--model unet-light", crf=True),
     Entry("full-resolution", WHOLE_SMALL + "--model full-resolution", crf=True),
+    *SMALL_LADDER,
 )
 
 # Every network of the list under equal seconds, after all seeds of all others. Two minutes are

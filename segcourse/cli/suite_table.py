@@ -9,7 +9,7 @@ from torch import nn
 from segcourse import cost
 from segcourse.cli.memory import readable_bytes, readable_count
 from segcourse.cli.models import MODELS, as_dense, trains_on_patches
-from segcourse.cli.suite_ladder import gains
+from segcourse.cli.suite_ladder import gains, rungs, small_rungs
 from segcourse.cli.suite_place import DONE, FAILED, IN_HAND, NO_DATA, PENDING, Job, State
 from segcourse.cli.suite_runs import Entry
 from segcourse.labels import CAMVID, ISBI, SCENES
@@ -104,7 +104,7 @@ def table(jobs: Sequence[Job], states: dict[str, State]) -> str:
         state = states[job.label]
         if state.word == DONE and (score := _miou(state.found, "val")) is not None:
             val.setdefault(job.entry.name, {})[job.seed] = score
-    lines += gains(val)
+    lines += gains(val, [*rungs(), *small_rungs()])
     lines.append(_left(jobs, states))
     return "\n".join(lines)
 

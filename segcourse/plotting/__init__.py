@@ -51,6 +51,7 @@ _DRAWING = {
     "mirror": ("mirror_diagram",),
     "scores": ("named_points", "one_among", "part_bars", "score_grid"),
     "stamps": ("overlap_figure", "stamp_figure"),
+    "steps": ("ladder",),
     "ushape": ("u_diagram",),
 }
 
@@ -77,6 +78,7 @@ __all__ = [
     "feature_maps",
     "grid_row",
     "heat_map",
+    "ladder",
     "magnify",
     "matrix_grid",
     "mirror_diagram",

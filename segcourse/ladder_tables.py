@@ -1,0 +1,155 @@
+"""A ladder to the best run from its records: what each change gave on val, and what was kept.
+
+Rows for the figure, the table and the sentences of book/results.ipynb. A gain is over the rung that
+a change stands on, seed by seed. Test stands beside it and decides nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Protocol
+
+from segcourse.result_tables import Runs
+from segcourse.scoreboard import ABSENT, NOT_RUN, average, cell, markdown_table, seeds, values
+
+VAL, TEST, VIEWS = "metrics.val.miou", "metrics.test.miou", "metrics.test_views.miou"
+
+
+class Rung(Protocol):
+    """What is needed of a rung: see `segcourse.cli.suite_ladder`."""
+
+    name: str
+    short: str
+    change: str
+    on: str
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one rung.
+
+    rung: as the list has it. runs: its records, by seed; none where it was not run. before: val
+    mIoU of the rung that it stands on, of the seeds that both have; nan for the first rung.
+    scores: its own val mIoU with these seeds, with all where it stands on nothing. gains: of val,
+    for each of these seeds. test_gains: of test.
+    """
+
+    rung: Rung
+    runs: Sequence[dict]
+    before: float
+    scores: tuple[float, ...]
+    gains: tuple[float, ...]
+    test_gains: tuple[float, ...]
+
+    @property
+    def test(self) -> float:
+        """Its test mIoU, the mean over its seeds; nan where it was not run."""
+        return average(self.runs, TEST)
+
+    @property
+    def gain(self) -> float:
+        """The mean of its gains; nan where there is none."""
+        return mean(self.gains) if self.gains else float("nan")
+
+
+def rows(rungs: Sequence[Rung], runs: Runs) -> list[Row]:
+    """The rungs in their order, with what was measured.
+
+    Args:
+        rungs: of `suite_ladder.rungs` or `small_rungs`.
+        runs: records by entry; what is no rung is left alone.
+    """
+    found = []
+    for rung in rungs:
+        now = {run["seed"]: run for run in runs.get(rung.name, ())}
+        before = {run["seed"]: run for run in runs.get(rung.on, ())}
+        pairs = [(now[seed], before[seed]) for seed in sorted(now.keys() & before.keys())]
+        stands = average([other for _, other in pairs], VAL)
+        scores = tuple(values([one for one, _ in pairs] or list(now.values()), VAL))
+        gains, test_gains = _over(pairs, VAL), _over(pairs, TEST)
+        found.append(Row(rung, list(now.values()), stands, scores, gains, test_gains))
+    return found
+
+
+def marks(
+    found: Sequence[Row],
+) -> tuple[list[str], list[list[float]], list[float], list[bool], list[float]]:
+    """What `plotting.ladder` draws of the rungs that were run, in percent.
+
+    Returns:
+        Names; val with every seed; val of the rung that each stands on; whether it was kept; test.
+    """
+    ran = [row for row in found if row.runs]
+    return (
+        [row.rung.short for row in ran],
+        [[100 * score for score in row.scores] for row in ran],
+        [100 * row.before for row in ran],
+        [row.rung.kept for row in ran],
+        [100 * row.test for row in ran],
+    )
+
+
+def table(found: Sequence[Row]) -> str:
+    """The recipe, one change at a time: val, its gain, whether it was kept, and test."""
+    lines = []
+    for row in found:
+        lines.append(
+            [
+                row.rung.short,
+                row.rung.change,
+                seeds(row.runs),
+                cell(row.runs, VAL) if row.runs else "",
+                _gains(row.gains) if row.gains else ABSENT,
+                ABSENT if not row.runs else "yes" if row.rung.kept else "no",
+                cell(row.runs, TEST) if row.runs else "",
+            ]
+        )
+    heads = ["step", "what changed", "seeds", "val mIoU", "gain on val", "kept", "test mIoU"]
+    return markdown_table(heads, lines, 3)
+
+
+def told(found: Sequence[Row]) -> str:
+    """The ladder in a list of sentences: what was kept, what was not, and where it came to."""
+    measured = [row for row in found if row.gains]
+    if not measured:
+        return f"{NOT_RUN.capitalize()}."
+    kept = [row for row in measured if row.rung.kept]
+    left = [row for row in measured if not row.rung.kept]
+    said = [f"{len(kept)} of {len(measured)} changes were kept: {_named(kept)}."]
+    if left:
+        said.append(f"Not kept: {_named(left)}.")
+    fell = [row for row in kept if mean(row.test_gains) < 0]
+    if fell:
+        named = ", ".join(f"{row.rung.short} ({_gains(row.test_gains)})" for row in fell)
+        said.append(f"Kept by the rule, and test fell: {named}.")
+    first = found[0]
+    if first.runs and kept:
+        top = kept[-1]
+        said.append(
+            f"From {first.rung.short} to {top.rung.short}: val {cell(first.runs, VAL)} to "
+            f"{cell(top.runs, VAL)}, test {cell(first.runs, TEST)} to {cell(top.runs, TEST)}."
+        )
+    for row in found:
+        if average(row.runs, VIEWS) == average(row.runs, VIEWS):
+            said.append(
+                f"With several views at test time, which is another protocol: {row.rung.short} "
+                f"{cell(row.runs, VIEWS)} on test in place of {cell(row.runs, TEST)}."
+            )
+    return "\n".join(f"- {one}" for one in said)
+
+
+def _over(pairs: Sequence[tuple[dict, dict]], path: str) -> tuple[float, ...]:
+    return tuple(average([one], path) - average([other], path) for one, other in pairs)
+
+
+def _named(some: Sequence[Row]) -> str:
+    return ", ".join(f"{row.rung.short} ({_gains(row.gains)})" for row in some) or "none"
+
+
+def _gains(gains: Sequence[float]) -> str:
+    """In points, with the lowest and the highest seed where there are several."""
+    said = f"{100 * mean(gains):+.1f}"
+    if len(gains) > 1:
+        said += f" ({100 * min(gains):+.1f} to {100 * max(gains):+.1f})"
+    return said.replace("-", "\N{MINUS SIGN}")
