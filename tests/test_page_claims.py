@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -894,3 +895,12 @@ def test_crf_says_how_ours_and_the_package_compare():
     most = max(ratio, key=ratio.get)
     assert most[1:] == ("README", 10)
     assert all(row["ours"] < 2 * row["peer"] for row in speed["memory_mib"])
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "book").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_every_file_of_the_repository_that_a_page_names_is_there(page):
+    folders = ("segcourse", "tests", "experiments", "benchmarks", "exercises", "tools")
+    names = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    for named in re.findall(r"`(?:python )?([\w/]+\.py)\b", prose(page.stem)):
+        found = (ROOT / named).is_file() if "/" in named else named in names
+        assert found, f"{page.stem} names {named}, which is not in the repository"
