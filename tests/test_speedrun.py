@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,38 @@ def test_where_the_system_does_not_say_the_clock_starts_with_the_command(
     assert (code, made["metrics"]["clock"]) == (0, "the command")
     assert "since the start of the command" in told
     assert "import" not in timeline(made["metrics"])
+
+
+def test_the_processors_seconds_are_those_of_the_process_alone(tmp_path, capsys, monkeypatch):
+    """What other work on the machine takes is in the wall clock and not in them."""
+    began, slept = time.process_time(), []
+
+    class Slow(Run):
+        def go(self):
+            time.sleep(0.5)
+            slept.append(self.watch.total())
+            return super().go()
+
+    monkeypatch.setattr(speedrun, "Run", Slow)
+    _, told, _, made = race(capsys, tmp_path, "--target", 0, "--checks", 1, "--processor")
+    metrics = made["metrics"]
+    assert metrics["clock"] == "the processor"
+    assert began <= slept[0] <= metrics["seconds"] <= time.process_time()
+    assert sum(timeline(metrics).values()) == pytest.approx(metrics["seconds"], abs=0.1)
+    assert metrics["checks"][0]["seconds"] <= metrics["seconds"]
+    said = f"{metrics['wall_seconds']:.2f} s of wall clock"
+    assert f"{metrics['seconds']:.2f} s of the processor, {said}" in told
+    (line,) = (one for one in speed_tables.speedruns([made]).splitlines() if "the clock" in one)
+    assert line == (
+        f"| the clock | the processor's; the wall's said {metrics['wall_seconds']:.0f} |"
+    )
+
+
+def test_the_processors_seconds_say_nothing_of_a_gpu(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(speedrun, "choose_device", lambda name: torch.device("cuda"))
+    code, _, err, made = race(capsys, tmp_path, "--processor")
+    assert (code, made) == (2, None)
+    assert "--processor does not count what cuda does: leave it out there" in err
 
 
 # ---- stages
@@ -291,11 +324,11 @@ def test_the_table_has_a_row_a_part_and_says_what_was_reached(tmp_path, capsys):
     assert table[0] == "| seconds | full-resolution, 32×32, seed 0 |"
     parts = [line.split(" | ")[0][2:] for line in table[2:]]
     assert parts[:-7] == list(timeline(made["metrics"]))
-    assert f"| the processor's | {made['metrics']['cpu_seconds']:.1f} |" in table
     assert f"| test mIoU | {100 * made['metrics']['test']['miou']:.1f} |" in table
-    assert table[-2:] == [
+    assert table[-3:] == [
         "| the target | 99.0, not reached |",
         "| training was ended by | its last step or the limit |",
+        "| the clock | the wall's |",
     ]
 
     other = {
@@ -320,13 +353,14 @@ def test_the_table_has_a_row_a_part_and_says_what_was_reached(tmp_path, capsys):
         "| train | 7.0 | 20.0 |",
         "| compile | – | 30.0 |",
     ]
-    assert speed_tables.speedruns([other]).splitlines()[-6:] == [
+    assert speed_tables.speedruns([other]).splitlines()[-7:] == [
         "| **all** | **50.0** |",
         "| all but compiling | 20.0 |",
         "| val mIoU | 73.5 |",
         "| test mIoU | 61.2 |",
         "| the target | 60.1, reached |",
         "| training was ended by | val |",
+        "| the clock | the wall's |",
     ]
 
 
@@ -445,7 +479,7 @@ def test_small_has_a_target_and_a_recipe_of_its_own_and_the_record_has_both(
     assert made["config"]["recipe"]["lr"] == 0.003
     # The two recipes differ in what the test's own changes leave alone.
     assert made["config"]["recipe"]["scale"] == ([0.5, 2.0] if "--small" in words else [0.6, 1.8])
-    assert made["metrics"]["cpu_seconds"] > 0
+    assert made["metrics"]["wall_seconds"] > 0
 
 
 def test_the_recipe_is_one_that_the_command_takes():
