@@ -153,7 +153,7 @@ def restore(saved, model, averaged, optimizer, schedule) -> Spent:
     schedule.load_state_dict(state["schedule"])
     if averaged is not None:
         checkpoints.load_weights(averaged.module, saved.path / checkpoints.AVERAGED)
-        averaged.n_averaged.fill_(state["averaged"])
+        averaged.updates = state["averaged"]
     return Spent(**state.get("spent", {}))
 
 

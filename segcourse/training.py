@@ -16,9 +16,9 @@ from time import perf_counter
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segcourse import checkpoints, distributed, metrics, optim, resuming
+from segcourse.averaging import RunningAverage
 from segcourse.config import Config
 from segcourse.data.batches import Batches
 from segcourse.labels import check_labels
@@ -115,10 +115,7 @@ def fit(
         layout = torch.channels_last if config.channels_last else torch.preserve_format
 
         model.to(device, memory_format=layout)
-        averaged = None
-        if config.ema:
-            average = get_ema_multi_avg_fn(config.ema)
-            averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        averaged = RunningAverage(model, config.ema) if config.ema else None
         optimizer = optim.optimizer(config, model)
         schedule = optim.schedule(config, optimizer)
 
@@ -165,7 +162,7 @@ def fit(
             rate = schedule.get_last_lr()[0]
             schedule.step()
             if averaged is not None:
-                averaged.update_parameters(model)
+                averaged.update(model)
 
             done = step + 1
             pending.append(value.detach())
@@ -214,7 +211,7 @@ def fit(
                 state = {
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
-                    "averaged": 0 if averaged is None else int(averaged.n_averaged),
+                    "averaged": 0 if averaged is None else averaged.updates,
                     "spent": asdict(spent),
                 }
                 checkpoints.save(

@@ -69,6 +69,7 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 
 BASE = {"errors", "labels"}
 TRAINING = {
+    "averaging",
     "config",
     "optim",
     "checkpoints",
