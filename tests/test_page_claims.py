@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchvision import models
 
 from segcourse import results
 from segcourse.aspp import full_taps_share
 from segcourse.backbones import LightBackbone
 from segcourse.cli.models import MODELS
 from segcourse.config import Config
+from segcourse.convolutionalize import convolutionalize
 from segcourse.cost import parameters
 from segcourse.data import scene
 from segcourse.data.layout import MARKER_GAP, MARKER_RADIUS
@@ -167,6 +169,20 @@ def test_one_pass_of_alexnet_wins_by_what_the_fcn_page_says():
     assert fair["difference_max"] < 1e-4, "the logits are equal"
     assert min(fair["forward"], fair["backward"]) > 7.5, "more than 5 times, with room to spare"
     assert rows["padded"]["difference_mean"] > 0.01, "not those of the crops"
+
+
+def test_the_original_googlenet_has_the_field_that_the_fcn_page_says():
+    assert "gives it a field of 907 pixels, not 571" in prose("fcn")
+    with torch.device("meta"):
+        network = models.googlenet(aux_logits=False, init_weights=False)
+        assert receptive_field(convolutionalize(network).layers).size == 571
+        for module in network.modules():
+            if hasattr(module, "branch3"):
+                old = module.branch3[1].conv
+                module.branch3[1].conv = nn.Conv2d(old.in_channels, old.out_channels, 5, padding=2)
+        network.maxpool4 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        field = receptive_field(convolutionalize(network).layers)
+    assert (field.size, field.stride) == (907, 32)
 
 
 def test_field_and_size_of_objects_go_together_as_the_page_says():
