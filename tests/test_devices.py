@@ -308,7 +308,11 @@ def test_a_run_that_was_stopped_there_and_resumed_ends_with_the_cpus_weights(
     started = train_words(folder, tmp_path / "next", "--start", tmp_path / "cuda")
     assert call(capsys, *[w if w != "cpu" else "cuda" for w in started])[0] == 0
     assert call(capsys, "eval", tmp_path / "cuda", "--crf", "--iterations", 1, *on_gpu)[0] == 0
+    search = ("crf-search", tmp_path / "cuda", "--images", 1, "--trials", 2)
+    assert call(capsys, *search, "--iterations", 1, *on_gpu)[0] == 0
     image = folder / "val" / "images" / "0.png"
+    rough = ("crf", image, "--labels", folder / "val" / "masks" / "0.png")
+    assert call(capsys, *rough, "--out", tmp_path / "refined", *on_gpu)[0] == 0
     for flags in (("--tile", 16), ("--crf", "--iterations", 2), ("--size", 24, 24)):
         made = []
         for device in ("cpu", "cuda"):
@@ -378,6 +382,7 @@ def test_the_benchmarks_run_there(gpu, tmp_path, capsys, monkeypatch):
         assert code == 0, told + err
 
 
+@pytest.mark.filterwarnings("default")  # of what torch imports to reset its compiler
 def test_the_throughput_benchmark_runs_there(gpu, tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "benchmarks"))
     throughput = importlib.import_module("throughput")
