@@ -42,7 +42,11 @@ class Checkpoint:
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file's content at once: a kill leaves the old content or the new."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    _write(partial, content)
+    try:
+        _write(partial, content)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, path)
     _sync_folder(path.parent)
 
@@ -90,9 +94,13 @@ def save(
     partial = folder / f".partial-{target.name}-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name, content in files.items():
-        _write(partial / name, content)
-    _sync_folder(partial)
+    try:
+        for name, content in files.items():
+            _write(partial / name, content)
+        _sync_folder(partial)
+    except OSError:  # a full disk must not be kept full
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     _discard(target)  # only a damaged one can be in the way: a resumed run writes it anew
     os.rename(partial, target)
     _sync_folder(folder)

@@ -152,7 +152,7 @@ def test_toy_suite_goes_on_after_a_bundle(tmp_path, monkeypatch, capsys):
 
 
 def test_parts_of_a_pack_joined_are_the_pack(tmp_path):
-    """`split -b` and `cat`, as the README has it; names sort in order."""
+    """`split -b` and `cat`, as docs/gpu.md has it; names sort in order."""
     pack = fill(tmp_path, {"camvid.zip": 70_000}) / "camvid.zip"
     for tool in ("split", "cat"):
         if shutil.which(tool) is None:

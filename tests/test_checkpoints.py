@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, damage is seen, and weights of another model are explained."""
 
+import errno
 import json
 import os
 import warnings
@@ -172,6 +173,23 @@ def test_a_kill_before_any_file_operation_leaves_a_whole_checkpoint(tmp_path, mo
     assert survived, "save makes more calls than were tried"
     assert outcomes == {3, 4}
     assert kill_at >= 8
+
+
+def test_a_full_disk_loses_no_checkpoint_and_is_not_kept_full(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    write = checkpoints._write
+
+    def fails(path, content):
+        write(path, content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_write", fails)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, 2)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.write_bytes(tmp_path / "record.json", b"{}" * 99)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+    assert checkpoints.latest(tmp_path).step == 1
 
 
 def test_half_written_folders_are_not_taken_for_checkpoints(tmp_path):

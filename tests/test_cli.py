@@ -79,7 +79,14 @@ def test_every_field_of_config_is_one_flag_of_train(capsys):
     assert sorted(grouped) == sorted(f.name for f in fields(Config))
     _, out, _ = call(capsys, "train", "--help")
     for f in fields(Config):
-        assert f"--{f.name.replace('_', '-')} " in out
+        assert re.search(rf"--{f.name.replace('_', '-')}[ ,]", out)
+
+
+@pytest.mark.parametrize("words", [("train",), ("bench", "model"), ("bench", "profile")])
+def test_a_help_has_short_lines_and_names_every_model(words, capsys):
+    _, out, _ = call(capsys, *words, "--help")
+    assert max(map(len, out.splitlines())) <= 100
+    assert set(models.MODELS) <= set(re.findall(r"[\w-]+", out))
 
 
 def test_flags_left_out_give_the_default_config():
@@ -156,11 +163,42 @@ def test_a_wrong_command_line_is_exit_code_2_and_says_what_is_wrong(words, told,
 
 
 @pytest.mark.parametrize(
+    ("words", "help_of"),
+    [
+        (("train", "--step", "3"), "segcourse train"),
+        (("train", "--model", "unet5000"), "segcourse train"),
+        (("data", "check", "x", "--fast"), "segcourse data check"),
+        (("data", "get", "mnist", "--root", "x"), "segcourse data get"),
+        (("trian",), "segcourse"),
+    ],
+)
+def test_a_complaint_is_two_lines_and_names_the_help_to_read(words, help_of, capsys):
+    _, out, err = call(capsys, *words)
+    complaint, advice = err.splitlines()
+    assert complaint.startswith(f"{help_of}: ")
+    assert advice == f"`{help_of} --help` explains"
+    assert out == ""
+
+
+def test_a_reader_that_goes_away_is_no_fault(capsys, monkeypatch):
+    def fail(args):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("segcourse.cli.bench.run", fail)
+    monkeypatch.setattr("sys.stdout", sys.stdout)  # put back afterwards
+    capsys.readouterr()
+    assert cli.main(["bench", "model"]) == 0
+    sys.stdout.close()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
     ("error", "code", "told"),
     [
         (DataError("mask.png is missing"), 1, "segcourse bench: mask.png is missing\n"),
         (UsageError("a and b exclude each other"), 2, "segcourse bench: a and b exclude"),
         (PermissionError(13, "Permission denied", "x/y"), 1, "x/y: Permission denied"),
+        (OSError(28, "No space left on device"), 1, "on device: free some, then give the command"),
         (RuntimeError("CUDA out of memory. Tried 2 GiB\nmore"), 1, "Use a smaller --batch"),
         (MemoryError(), 1, "out of memory\nUse a smaller --batch"),
         (KeyboardInterrupt("the last checkpoint is c"), 130, "interrupted: the last checkpoint"),

@@ -110,6 +110,27 @@ def test_bad_input_to_predict_is_told_without_a_traceback(
     assert "Traceback" not in err
 
 
+def test_hidden_files_are_left_out_and_folders_inside_a_folder_are_told(run_dir, tmp_path, capsys):
+    folder = tmp_path / "in"
+    (folder / "more").mkdir(parents=True)
+    (folder / "notes").mkdir()
+    (folder / "odd.png").mkdir()
+    picture(folder / "a.png")
+    picture(folder / "more" / "a.png")
+    (folder / "._a.png").write_bytes(b"what macOS puts beside a file")
+    words = ["predict", folder, "--run", run_dir, "--out", tmp_path / "o"]
+    code, out, err = call(capsys, *words)
+    assert code == 0
+    assert len(out.splitlines()) == 1
+    assert err == f"{folder / 'more'} is not opened: name it too to label its images\n"
+    assert images.unopened([folder, folder / "more"]) == []
+    (folder / "a.png").unlink()
+    code, _, err = call(capsys, *words)
+    assert code == 1
+    assert "holds no image" in err
+    assert "folders inside it are not opened" in err
+
+
 def test_two_images_of_one_stem_are_refused_before_anything_is_written(run_dir, tmp_path, capsys):
     a, b = picture(tmp_path / "a.png"), picture(tmp_path / "A.bmp")
     code, _, err = call(capsys, "predict", a, b, "--run", run_dir, "--out", tmp_path / "o")

@@ -4,11 +4,13 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from cli_tools import call, make_folder, train_words
 from safetensors.torch import load_file
+from torch import nn
 
 from segcourse import losses
 from segcourse.cli import memory, report, running, runs
@@ -169,7 +171,8 @@ def test_loader_workers_read_images_of_several_sizes_with_a_crop(tmp_path, capsy
     words = train_words(root, tmp_path / "run", "--crop", 12, 12)
     code, _, err = call(capsys, *words)
     assert code == 1
-    assert "one size is needed" in err
+    assert "one size is needed here. Resize them (--height H --width W;" in err
+    assert "--crop H W --workers 1" in err
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns where it forks with threads, by version
         code, told, _ = call(capsys, *words, "--workers", 1)
@@ -224,6 +227,7 @@ def test_the_mild_class_weights_are_the_roots_of_the_median_ones():
         (None, ["--batch", "9"], 2, "--batch 9 is more than the 4 images of the train split"),
         (None, ["--resume"], 2, "holds no run to resume"),
         (None, ["--model", "patch", "--crop", "8", "8"], 2, "--crop does not apply to the patch"),
+        (None, ["--crop", "17", "21"], 2, "--crop 17 21 is larger than the images of 16x20"),
         (None, ["--lr", "1e30"], 2, "start a new run with a lower lr"),
         ("train/masks/0.png", [], 1, "no partner"),
         ("val/images/1.png", [], 1, "no partner"),
@@ -238,6 +242,18 @@ def test_bad_input_to_train_is_told_without_a_traceback(
     found, _, err = call(capsys, *train_words(root, tmp_path / "run"), *words)
     assert (found, told in err) == (code, True), err
     assert "Traceback" not in err
+
+
+def test_a_crop_may_be_as_large_as_a_rescaled_image(tmp_path):
+    sets = SimpleNamespace(size=(16, 20), train=range(8))
+    for crop, scale in (((32, 40), (1.0, 2.0)), ((16, 99), (1.0, 1.0)), ((0, 0), (0.5, 1.0))):
+        running.check(Config(crop=crop, scale=scale), sets, nn.Identity(), torch.device("cpu"))
+
+
+def test_a_folder_without_the_layout_is_told_the_layout(tmp_path, capsys):
+    code, _, err = call(capsys, *train_words(tmp_path, tmp_path / "run"))
+    assert code == 1
+    assert f"{tmp_path} holds no data: it needs the folders images and masks" in err
 
 
 def test_a_folder_that_holds_a_run_is_refused(data, trained, capsys):

@@ -134,6 +134,10 @@ def two_formats(root: Path) -> None:
     save(root / "train/images/1.bmp", picture(99))
 
 
+def nested(root: Path) -> None:
+    save(root / "train/images/more/4.png", picture(98))
+
+
 def bad_classes(root: Path) -> None:
     (root / "classes.txt").write_text("ground #12\n")
 
@@ -154,6 +158,7 @@ DAMAGE: list[tuple[Callable[[Path], None], str, str, str]] = [
     (empty_split, "val/images", "empty split", "no images for the val split"),
     (leak, "val/images/2.png", "leak between splits", "same picture as .*1.png of train"),
     (two_formats, "train/images/1.bmp", "same stem twice", "1.png: keep one of the two"),
+    (nested, "train/images/more", "folder in a folder", "1 image files in it are not read"),
     (bad_classes, "classes.txt", "bad classes.txt", "line 1: .*no colour"),
 ]
 
@@ -166,6 +171,17 @@ def test_each_kind_of_damage_is_one_fault_with_its_file_and_cure(damage, path, k
     faults = check(root, "folder")
     assert [(Path(f.path), f.kind) for f in faults] == [(root / path, kind)]
     assert re.search(text, faults[0].message), faults[0].message
+
+
+def test_a_palette_is_compared_only_with_colours_that_someone_gave(root):
+    palette_in_another_order(root)
+    names = "\n".join(SCENES.names)
+    (root / "classes.txt").write_text(names)
+    assert check(root, "folder") == []
+    (root / "classes.txt").write_text(names.replace("triangle", "triangle #123456"))
+    assert check(root, "folder") == []  # no pixel of it
+    (root / "classes.txt").write_text(names.replace("square", "square #123456"))
+    assert [f.kind for f in check(root, "folder")] == ["palette mask"]
 
 
 def test_all_faults_come_at_once(root):

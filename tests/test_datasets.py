@@ -321,7 +321,7 @@ def test_a_file_removed_after_opening_is_named(tmp_path):
 def test_sizes_that_differ_are_given_with_both_files(tmp_path):
     make_camvid(tmp_path)
     save(tmp_path / "trainannot" / "train_0.png", values([0, 1], 7, 8))
-    with pytest.raises(DataError, match=r"train_0\.png is 6x8 but its mask .* is 7x8"):
+    with pytest.raises(DataError, match=r"train_0\.png is 7x8 but its image .* is 6x8"):
         CamVid(tmp_path, "train")[0]
 
 
@@ -369,7 +369,9 @@ def test_files_without_partner_are_counted_and_the_check_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
 def test_a_folder_without_the_data_is_refused(name, tmp_path):
-    with pytest.raises(DataError, match=r"holds no images|does not hold|no train split"):
+    with pytest.raises(
+        DataError, match=r"holds no images|holds no data|does not hold|no train split"
+    ):
         open_data(name, tmp_path, "train")
     with pytest.raises(DataError):
         open_data(name, tmp_path / "nowhere", "train")

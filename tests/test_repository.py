@@ -251,7 +251,8 @@ def test_address_is_the_same_everywhere():
 
 def test_commands_in_the_readme_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
-    named = set(re.findall(r"^\s*make ([a-z]+)|`make ([a-z]+)", (ROOT / "README.md").read_text()))
+    text = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/gpu.md"))
+    named = set(re.findall(r"^\s*make ([a-z]+)|`make ([a-z]+)", text))
     missing = {name for pair in named for name in pair if name} - targets
     assert not missing
 

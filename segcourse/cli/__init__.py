@@ -5,10 +5,14 @@ imported only when its command is named, so `segcourse --help` does not wait for
 """
 
 import argparse
+import errno
+import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
 from segcourse import __version__
 from segcourse.errors import UsageError
@@ -66,10 +70,14 @@ exit codes:
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults where there is one to show, and keeps the line breaks of the epilog."""
+    """Shows defaults where there is one to show; keeps names whole and the epilog's lines."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "".join(indent + line for line in text.splitlines(keepends=True))
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        # A name with hyphens stays whole, to be copied.
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         default = action.default
@@ -82,6 +90,14 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+class Parser(argparse.ArgumentParser):
+    """Complains in two lines; argparse would print every flag of the command before its word."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is, and leave with BAD_COMMAND."""
+        self.exit(BAD_COMMAND, f"{self.prog}: {message}\n`{self.prog} --help` explains\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see `EXIT_CODES`).
 
@@ -90,13 +106,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = _parser(words).parse_args(words)
+        args, unknown = _parser(words).parse_known_args(words)
     except SystemExit as stop:  # argparse has printed its help or its complaint
         return stop.code if isinstance(stop.code, int) else BAD_COMMAND
+    if unknown:  # argparse would answer in the name of segcourse alone
+        prog = " ".join(filter(None, ("segcourse", args.command, vars(args).get("subcommand"))))
+        print(
+            f"{prog}: unrecognized arguments: {' '.join(unknown)}\n`{prog} --help` explains",
+            file=sys.stderr,
+        )
+        return BAD_COMMAND
     try:
         # `train --resume` reads its words a second time, with the run's own values as defaults.
         args.words = words[words.index(args.command) + 1 :]
         return args.run(args)
+    except BrokenPipeError:  # as of `| head`: nobody reads on, which is no fault
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it at its end
+        return DONE
     except KeyboardInterrupt as stop:
         if args.debug:
             raise
@@ -110,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="segcourse",
         description="Semantic segmentation: train models, measure them, label images, and look "
         "after data sets.",
@@ -156,6 +182,9 @@ def _text(error: Exception, command: str) -> str:
     if isinstance(error, MemoryError | RuntimeError):
         first = str(error).splitlines()[0] if str(error) else "out of memory"
         return f"{first}\n{SMALLER[command]}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        again = " with --resume" if command == "train" else ""
+        return f"{error.strerror}: free some, then give the command again{again}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

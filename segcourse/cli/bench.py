@@ -47,7 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     model.set_defaults(run=run)
-    model.add_argument("--model", choices=tuple(MODELS), default="full-resolution", help="model")
+    model.add_argument(
+        "--model",
+        choices=tuple(MODELS),
+        default="full-resolution",
+        metavar="NAME",
+        help=f"one of {', '.join(MODELS)}",
+    )
     model.add_argument("--classes", type=int, default=11, metavar="K", help="number of classes")
     model.add_argument("--height", type=int, default=128, metavar="H", help="height in pixels")
     model.add_argument("--width", type=int, default=128, metavar="W", help="width in pixels")

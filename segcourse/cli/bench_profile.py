@@ -49,7 +49,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.set_defaults(run=run)
-    parser.add_argument("--model", choices=tuple(MODELS), default="unet-light", help="model")
+    parser.add_argument(
+        "--model",
+        choices=tuple(MODELS),
+        default="unet-light",
+        metavar="NAME",
+        help=f"one of {', '.join(MODELS)}",
+    )
     parser.add_argument("--height", type=int, default=360, metavar="H", help="height in pixels")
     parser.add_argument("--width", type=int, default=480, metavar="W", help="width in pixels")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="images in a batch")

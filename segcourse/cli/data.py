@@ -113,7 +113,8 @@ def run_check(args: argparse.Namespace) -> int:
         return 0
     kinds = Counter(fault.kind for fault in faults)
     listed = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
-    print(f"\n{len(faults)} faults in {args.root}, read as {args.data}: {listed}")
+    count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+    print(f"\n{count} in {args.root}, read as {args.data}: {listed}")
     return FAULTS
 
 

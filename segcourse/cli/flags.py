@@ -36,6 +36,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Titles of the groups in `segcourse train --help`, and the fields under each."""
 
+FEW = 4
+"""More choices than these are listed in a flag's help and not in its usage."""
+
 
 def add_config_flags(
     parser: argparse.ArgumentParser, choices: Mapping[str, Sequence[str]] | None = None
@@ -90,6 +93,8 @@ def _add(group, field: Field, choices: Sequence[str] | None) -> None:
             flag, type=element, nargs=count, metavar=_metavar(field, count), **options
         )
     elif choices:
+        if len(choices) > FEW:  # else they are one word without a blank, wider than a screen
+            options |= {"metavar": "NAME", "help": f"{options['help']}: {', '.join(choices)}"}
         group.add_argument(flag, choices=tuple(choices), **options)
     else:
         group.add_argument(flag, type=field.type, **options)

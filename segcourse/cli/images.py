@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from segcourse.data.photos import as_seen
 from segcourse.errors import DataError, UsageError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -18,6 +19,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 def find_images(places: Sequence[Path]) -> list[Path]:
     """Files as they are named; folders opened, one level, in the order of their names.
 
+    Hidden files in a folder are left out.
+
     Raises:
         DataError: a place does not exist, or a folder holds no image.
         UsageError: two images have one stem, so that their results would have one name.
@@ -25,9 +28,10 @@ def find_images(places: Sequence[Path]) -> list[Path]:
     found = []
     for place in places:
         if place.is_dir():
-            inside = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in place.iterdir() if _is_image(p))
             if not inside:
-                raise DataError(f"{place} holds no image: looked for {' '.join(SUFFIXES)}")
+                deeper = "; folders inside it are not opened" if unopened([place]) else ""
+                raise DataError(f"{place} holds no image: looked for {' '.join(SUFFIXES)}{deeper}")
             found += inside
         elif place.exists():
             found.append(place)
@@ -43,6 +47,23 @@ def find_images(places: Sequence[Path]) -> list[Path]:
                 "rename one, or predict them into two folders"
             )
     return found
+
+
+def unopened(places: Sequence[Path]) -> list[Path]:
+    """Folders with images inside the folders that were named, which `find_images` leaves out."""
+    found = []
+    for place in places:
+        for folder in sorted(place.glob("*/")):
+            # A folder that may not be read gives no files here.
+            if folder not in places and any(_is_image(path) for path in folder.glob("*")):
+                found.append(folder)
+    return found
+
+
+def _is_image(path: Path) -> bool:
+    # Some systems put a hidden ._name.jpg beside each name.jpg.
+    named = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return named and not path.is_dir()
 
 
 def read_image(path: Path, max_pixels: int) -> np.ndarray:
@@ -69,8 +90,7 @@ def read_image(path: Path, max_pixels: int) -> np.ndarray:
                     f"{image.width * image.height:,} pixels, more than {max_pixels:,}: "
                     "scale it down, or raise --max-pixels"
                 )
-            image = ImageOps.exif_transpose(image)
-            return np.asarray(_rgb(image)).copy()
+            return np.array(as_seen(_eight_bits(image)))
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's three words for a bad file
@@ -87,14 +107,10 @@ def _opened(path: Path) -> Image.Image:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips at 255
-        grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        grey = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64).clip(0, 65535) >> 8
+        return Image.fromarray(grey.astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its pixels are floating point: save it with 8 or 16 bits")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image).convert("RGB")
-    return image.convert("RGB")
+    return image

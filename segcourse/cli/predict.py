@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from segcourse.cli.crf_flags import Settings, add_crf_flags, refine, settings_if_asked
 from segcourse.cli.drawing import label_image, overlay, with_legend
 from segcourse.cli.flags import add_device
-from segcourse.cli.images import find_images, read_image
+from segcourse.cli.images import find_images, read_image, unopened
 from segcourse.cli.runs import load_run
 from segcourse.cli.tiling import by_tile, overview, plan
 from segcourse.data.augment import normalise
@@ -58,7 +58,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.set_defaults(run=run)
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them"
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="image files, or folders of them; folders inside these are left out",
     )
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument(
@@ -123,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
             "--crf lets every pixel listen to the whole image, which --tile cuts up: leave one out"
         )
     images = find_images(args.images)
+    for folder in unopened(args.images):
+        print(f"{folder} is not opened: name it too to label its images", file=sys.stderr)
     device = choose_device(args.device)
     if args.weights is None:
         trained = load_run(args.run_dir, device)

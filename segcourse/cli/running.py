@@ -55,14 +55,22 @@ def check(config: Config, sets: Sets, model: nn.Module, device: torch.device) ->
     """Refuse what cannot run before anything is read or written.
 
     Raises:
-        UsageError: options that the patch model or the data do not have, a batch larger than the
-            train split or not divisible among the processes, bf16 on a GPU without it.
+        UsageError: options that the patch model or the data do not have, a crop larger than the
+            images, a batch larger than the train split or not divisible among the processes, bf16
+            on a GPU without it.
     """
     _check_patch_options(config, model)
     if config.border_weight and config.data not in CELL_CLASS:
         raise UsageError(
             f"--border-weight parts cells that touch, and {config.data} has no class of cells: "
             f"leave it out, or train on {' or '.join(CELL_CLASS)}"
+        )
+    largest = [side * max(config.scale[1], 1.0) for side in sets.size]
+    if all(crop > side for crop, side in zip(config.crop, largest, strict=True)):
+        raise UsageError(
+            f"--crop {config.crop[0]} {config.crop[1]} is larger than the images of "
+            f"{sets.size[0]}x{sets.size[1]}, and the rest would be void: give a smaller crop, or "
+            "leave it out for whole images"
         )
     if config.copy_paste and config.batch < 2:
         raise UsageError(

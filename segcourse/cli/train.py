@@ -46,6 +46,7 @@ images to be measured; --crop, --scale, --flip, --jitter and --elastic do not ap
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `segcourse train`: one for each field of Config, and a few more."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.usage = "%(prog)s [--data NAME] [--root DIR] [--model NAME] [--out DIR] [option ...]"
     parser.set_defaults(run=functools.partial(run, parser))
     add_config_flags(parser, {"data": DATASETS, "model": tuple(MODELS)})
     group = parser.add_argument_group("this call")

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from segcourse.data.photos import as_seen, mismatch, turn
 from segcourse.errors import DataError
 from segcourse.labels import IGNORE, Classes, describe_values
 
@@ -108,7 +109,10 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def read_image(path: Path, stream: BinaryIO | None = None) -> Tensor:
-    """Read a picture as a (3, H, W) uint8 tensor; grey becomes three equal channels.
+    """Read a picture as a person sees it, as a (3, H, W) uint8 tensor.
+
+    A turn that the camera noted (EXIF) is applied, grey becomes three equal channels, transparent
+    parts become white.
 
     Args:
         path: of the file, or its name in the errors where `stream` holds the content.
@@ -124,10 +128,7 @@ def read_image(path: Path, stream: BinaryIO | None = None) -> Tensor:
             f"{path} is a {picture.mode} image, need 8 bits a channel: scale its values to "
             "0..255 and save it again"
         )
-    if picture.mode == "P":
-        picture = picture.convert("RGBA")  # a palette may carry transparency
-    pixels = np.array(picture.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(as_seen(picture))).permute(2, 0, 1).contiguous()
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -159,6 +160,7 @@ def open_picture(path: Path, stream: BinaryIO | None = None) -> Image.Image:
     try:
         with Image.open(stream or path) as picture:
             picture.load()
+            turn(picture)  # is asked while the file is open
             return picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
@@ -242,11 +244,8 @@ class PairedFiles(SegmentationData):
         image = read_image(image_path)
         labels = decode(self.read(mask_path), self.table, len(self.classes), mask_path)
         if image.shape[1:] != labels.shape:
-            raise DataError(
-                f"{image_path} is {image.shape[1]}x{image.shape[2]} but its mask {mask_path} is "
-                f"{labels.shape[0]}x{labels.shape[1]} (height x width): make both one size, the "
-                "mask with nearest-neighbour resizing"
-            )
+            text = mismatch(tuple(labels.shape), tuple(image.shape[1:]), image_path)
+            raise DataError(f"{mask_path} {text}")
         return image, labels
 
     def stem(self, index: int) -> str:

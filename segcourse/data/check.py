@@ -14,6 +14,7 @@ from segcourse.data.base import GENERATED, PairedFiles, identity_table, read_ima
 from segcourse.data.faults import Fault, Rules, check_mask
 from segcourse.data.files import (
     CAMVID_VOID,
+    colored_classes,
     in_split,
     isbi_table,
     layout,
@@ -21,6 +22,7 @@ from segcourse.data.files import (
     pictures,
     read_classes,
 )
+from segcourse.data.photos import mismatch
 from segcourse.data.published import verify_camvid
 from segcourse.data.torchvision_sets import SBD, VOC, Cityscapes, Pets
 from segcourse.errors import DataError
@@ -88,7 +90,8 @@ def _rules(root: Path, name: str) -> tuple[Rules, list[Fault]]:
             Fault(str(root / "classes.txt"), "bad classes.txt", str(error))
         ]
     if classes is not None:
-        return Rules(identity_table(len(classes)), len(classes), colors=classes), []
+        table, colored = identity_table(len(classes)), colored_classes(root)
+        return Rules(table, len(classes), colors=classes, colored=colored), []
     return Rules(identity_table(IGNORE), IGNORE), _check_unnamed(root)
 
 
@@ -150,6 +153,11 @@ def _pair_up(
             if other != path:
                 text = f"shares its stem with {other.name}: keep one of the two"
                 faults.append(Fault(str(path), "same stem twice", text))
+        inner = [p for p in sorted(folder.glob("*/")) if not p.name.startswith(".")]
+        for path, count in ((path, len(picture_files(path))) for path in inner):
+            if count:
+                text = f"{count} image files in it are not read: move them up into {folder}"
+                faults.append(Fault(str(path), "folder in a folder", text))
     stems = [*images, *(stem for stem in masks if stem not in images)]
     return [(images.get(stem), masks.get(stem)) for stem in stems], faults
 
@@ -175,11 +183,7 @@ def _check_pairs(
         if image is None:
             continue
         if values is not None and values.shape != image.shape[1:]:
-            text = (
-                f"is {values.shape[0]}x{values.shape[1]} but its image {image_path} is "
-                f"{image.shape[1]}x{image.shape[2]} (height x width): make both one size, the "
-                "mask with nearest-neighbour resizing"
-            )
+            text = mismatch(values.shape, tuple(image.shape[1:]), image_path)
             faults.append(Fault(str(mask_path), "size mismatch", text))
         shape = repr(tuple(image.shape)).encode()
         digest = hashlib.sha256(shape + image.numpy().tobytes()).digest()

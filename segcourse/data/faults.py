@@ -37,7 +37,8 @@ class Rules:
     table: np.ndarray
     num_classes: int
     read: Callable[[Path], np.ndarray] = read_mask
-    colors: Classes | None = None  # what a palette mask's colours must be, where someone said so
+    colors: Classes | None = None  # what a palette mask's colours must be,
+    colored: frozenset[int] = frozenset()  # for the classes of which someone said so
 
 
 def check_mask(path: Path, rules: Rules) -> tuple[np.ndarray | None, list[Fault]]:
@@ -54,7 +55,7 @@ def check_mask(path: Path, rules: Rules) -> tuple[np.ndarray | None, list[Fault]
         if picture.mode not in MASK_MODES:
             return None, [*faults, Fault(str(path), "colour mask", conversion(picture.mode, path))]
         if picture.mode == "P" and rules.colors is not None:
-            faults += _check_palette(picture, path, rules.colors)
+            faults += _check_palette(picture, path, rules.colors, rules.colored)
     try:
         values = rules.read(path)
     except DataError as error:
@@ -84,14 +85,16 @@ def conversion(mode: str, path: Path) -> str:
     )
 
 
-def _check_palette(picture: Image.Image, path: Path, classes: Classes) -> list[Fault]:
+def _check_palette(
+    picture: Image.Image, path: Path, classes: Classes, colored: frozenset[int]
+) -> list[Fault]:
     """Compare the colours behind the indices with those of classes.txt."""
     indices = np.unique(np.array(picture))
     colors = np.array(picture.convert("RGB")).reshape(-1, 3)
     flat = np.array(picture).ravel()
     for index in indices.tolist():
         r, g, b = colors[np.argmax(flat == index)].tolist()
-        if index < len(classes) and (r, g, b) != classes.palette[index]:
+        if index in colored and (r, g, b) != classes.palette[index]:
             text = (
                 f"is a palette image whose index {index} is painted #{r:02x}{g:02x}{b:02x}, but "
                 f"classes.txt gives class {index} ({classes.names[index]}) another colour: the "

@@ -74,8 +74,13 @@ def pairs(name: str, root: Path, split: str) -> list[tuple[Path, Path]]:
     folders = layout(name, root)
     if not root.is_dir():
         raise DataError(f"{root} is no folder: give the folder that holds the {name} data")
+    if not folders:
+        raise DataError(
+            f"{root} holds no data: it needs the folders images and masks, or train/images and "
+            "train/masks, and the same for val and test"
+        )
     if split not in folders:
-        there = ", ".join(folders) or "none"
+        there = ", ".join(folders)
         raise DataError(f"{name} data in {root} has no {split} split (it has: {there})")
     images, masks = (
         {stem: p for stem, p in pictures(f).items() if in_split(name, split, stem)}
@@ -179,6 +184,24 @@ def read_classes(root: Path) -> Classes | None:
     path = root / "classes.txt"
     if not path.is_file():
         return None
+    entries = _entries(path)
+    void = entries.pop("void", None) or (224, 224, 192)
+    if not entries:
+        raise DataError(f"{path} names no class: write one a line, the first is index 0")
+    free = distinct_colors(len(entries))
+    palette = tuple(color or free[k] for k, color in enumerate(entries.values()))
+    return Classes(tuple(entries), palette, void)
+
+
+def colored_classes(root: Path) -> frozenset[int]:
+    """The indices of the classes that root/classes.txt gives a colour; raises as `read_classes`."""
+    entries = _entries(root / "classes.txt")
+    entries.pop("void", None)
+    return frozenset(k for k, color in enumerate(entries.values()) if color is not None)
+
+
+def _entries(path: Path) -> dict[str, tuple[int, int, int] | None]:
+    """The lines of a classes.txt: names to colours, None where a line gives none."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -187,9 +210,7 @@ def read_classes(root: Path) -> Classes | None:
         ) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    names: list[str] = []
-    given: list[tuple[int, int, int] | None] = []
-    void = (224, 224, 192)
+    entries: dict[str, tuple[int, int, int] | None] = {}
     for number, line in enumerate(lines, start=1):
         text = line.strip()
         if not text or text.startswith("//"):
@@ -203,23 +224,14 @@ def read_classes(root: Path) -> Classes | None:
                     '#rrggbb" with six hexadecimal digits'
                 )
             color = (int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16))
-        if name == "void":
-            void = color or void
-            continue
-        if not name or name in names:
+        if not name or (name in entries and name != "void"):
             raise DataError(
                 f"{path}, line {number}: "
                 f"{f'the class {name} stands there twice' if name else 'the name is missing'}, "
                 "write each class once, in the order of its index"
             )
-        names.append(name)
-        given.append(color)
-    if not names:
-        raise DataError(f"{path} names no class: write one a line, the first is index 0")
-    palette = tuple(
-        color or free for color, free in zip(given, distinct_colors(len(names)), strict=True)
-    )
-    return Classes(tuple(names), palette, void)
+        entries[name] = color or entries.get(name)
+    return entries
 
 
 def guess_classes(root: Path) -> Classes:

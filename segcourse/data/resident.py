@@ -151,6 +151,7 @@ def _sizes_differ(data, size: tuple[int, int], other: dict[tuple[int, int], list
     first = next(iter(other.values()))[0]
     return (
         f"{data.name} {data.split} holds images of {listed}{more}; {first} is the first that "
-        f"differs from {size[0]}x{size[1]}: one size is needed here, so pass size=(height, width) "
-        "to resize them when opening, or read them with worker processes and a crop"
+        f"differs from {size[0]}x{size[1]}: one size is needed here. Resize them (--height H "
+        "--width W; size=(H, W) in open_data), or cut crops from them as they are read (--crop H W "
+        "--workers 1; LoaderBatches)"
     )
