@@ -100,7 +100,8 @@ def fit(
             batch does not divide among the processes.
         DivergedError: the loss or the weights became nan or infinite.
         DataError: every checkpoint is damaged.
-        ValueError: logits and labels do not fit each other.
+        ValueError: logits and labels do not fit each other; the loss is not one number; or
+            `batches` is no such stream.
     """
     started = perf_counter()
     out = None if out is None else Path(out)
@@ -110,6 +111,11 @@ def fit(
         stack.enter_context(torch.random.fork_rng(devices=gpus))  # the caller's random state stays
         rank, world = distributed.rank(), distributed.world()
         distributed.check_precision(config.precision, device)
+        if not hasattr(batches, "images_per_batch"):
+            raise ValueError(
+                f"batches is a {type(batches).__name__}: give ResidentBatches or LoaderBatches of "
+                "segcourse.data.batches, or an object with images_per_batch and stream as theirs"
+            )
         distributed.check_batch(batches.images_per_batch)
         bf16 = config.precision == "bf16"
         layout = torch.channels_last if config.channels_last else torch.preserve_format
@@ -154,6 +160,11 @@ def fit(
             # A softmax over thousands of pixels needs float32, whatever the network computes in.
             logits = logits.float() if bf16 else logits
             value = loss(*distributed.whole_batch(logits, labels))
+            if value.ndim:
+                raise ValueError(
+                    f"the loss is of shape {tuple(value.shape)}, need one number: take its mean "
+                    "over labelled pixels"
+                )
             optimizer.zero_grad()
             (value * world).backward()  # times world, since gradients are averaged over processes
             if config.clip:
@@ -302,6 +313,11 @@ def _seed_step(device: torch.device, seed: int, step: int, rank: int) -> None:
 
 def _check_fit(logits: Tensor, labels: Tensor) -> None:
     """Raise ValueError where the first batch shows that model and labels are not for each other."""
+    if not isinstance(logits, Tensor):
+        raise ValueError(
+            f"the model gives a {type(logits).__name__}, need the logits (N, K, H, W) alone: wrap "
+            'it in a module that returns them, as model(images)["out"] of torchvision\'s'
+        )
     if logits.ndim != 4 or logits.shape[-2:] != labels.shape[-2:] or len(logits) != len(labels):
         raise ValueError(
             f"the model gives logits {tuple(logits.shape)} for labels {tuple(labels.shape)}: "

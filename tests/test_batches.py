@@ -253,8 +253,41 @@ def test_label_outside_the_classes_names_the_image():
 
     with pytest.raises(DataError, match=r"image0 of little train: labels hold 3"):
         ResidentSet.load(Wrong(void=0))
-    with pytest.raises(DataError, match=r"image\d of little: labels hold 3"):
+    with pytest.raises(DataError, match=r"image\d of little train: labels hold 3"):
         LoaderBatches(Wrong(void=0), 4, RICH, 0).batch(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda x, y: (x / 255, y),
+            r"image is \(3, 12, 14\) torch.float32, need \(3, H, W\) torch.ui",
+        ),
+        (
+            lambda x, y: (x.permute(1, 2, 0), y),
+            r"image is \(12, 14, 3\) torch.uint8, need \(3, H, W",
+        ),
+        (lambda x, y: (x[:1], y), r"image is \(1, 12, 14\)"),
+        (
+            lambda x, y: (x, y[:9]),
+            r"labels are \(9, 14\) and the image \(3, 12, 14\): give one label",
+        ),
+        (lambda x, y: (x, y.float()), r"labels are torch.float32, need integers"),
+    ],
+)
+def test_an_item_that_is_not_what_it_seems_is_named_and_never_trained_on(change, told):
+    class Wrong(Little):
+        def __getitem__(self, index):
+            return change(*super().__getitem__(index))
+
+    told = rf"image\d of little train: .*{told}"
+    with pytest.raises(DataError, match=told):
+        ResidentSet.load(Wrong())
+    with pytest.raises(DataError, match=told):
+        LoaderBatches(Wrong(), 4, RICH, 0).batch(0)
+    with pytest.raises(DataError, match=told):
+        next(evaluation_images(Wrong(), "cpu"))
 
 
 @pytest.mark.parametrize("batch", [0, 8])
@@ -359,7 +392,7 @@ def test_resident_set_holds_the_bytes_of_the_data_at_four_a_pixel():
 
 def test_resident_set_of_unequal_images_is_refused_with_sizes_counts_and_a_name():
     data = Little(5, sizes=((12, 14), (9, 20)))
-    message = r"12x14 \(3 images\), 9x20 \(2 images\); image1 is the first.*size=\(height, width\)"
+    message = r"12x14 \(3 images\), 9x20 \(2 images\); image1 is the first.*size=\(H, W\) in open"
     with pytest.raises(DataError, match=message):
         ResidentSet.load(data)
 

@@ -565,3 +565,32 @@ def test_a_gpu_run_in_bf16_resumes_to_the_same_weights_and_leaves_the_generators
     assert changed <= 0.02 * expected.confusion.sum()
     assert torch.equal(torch.get_rng_state(), states[0])
     assert torch.equal(torch.cuda.get_rng_state(), states[1])
+
+
+class InADict(nn.Module):
+    """As torchvision's segmentation models answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, images):
+        return {"out": self.net(images)}
+
+
+def every_pixel(logits, labels):
+    return nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model": InADict()}, r"the model gives a dict, need the logits .*model\(images\)\[\"out"),
+        ({"loss": every_pixel}, r"the loss is of shape \(4, 8, 8\), need one number"),
+        ({"batches": []}, "batches is a list: give ResidentBatches or LoaderBatches"),
+    ],
+)
+def test_a_part_of_another_make_is_told_what_is_needed_of_it(change, told):
+    given = {"model": net(), "batches": batches(), "loss": cross_entropy} | change
+    with pytest.raises(ValueError, match=told):
+        training.fit(config(), out=None, **given)

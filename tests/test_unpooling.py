@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
 
 from segcourse.unpooling import fixed_switches, max_pool, max_unpool, random_switches
@@ -177,3 +178,15 @@ def test_a_map_smaller_than_a_window_is_refused_with_the_size_that_works():
         max_pool(torch.zeros(1, 1, 2, 5), 3)
     with pytest.raises(ValueError, match="stride 0: both are 1 px or more"):
         max_pool(torch.zeros(1, 1, 5, 5), 3, 0)
+
+
+class DownAndUp(nn.Module):
+    def forward(self, x):
+        y, switches = max_pool(x, 2)
+        return max_unpool(y, switches, x.shape[2:])
+
+
+def test_a_network_with_switches_can_be_exported():
+    x = torch.randn(1, 2, 6, 8, generator=torch.Generator().manual_seed(0))
+    exported = torch.export.export(DownAndUp(), (x,)).module()
+    assert torch.equal(exported(-x), DownAndUp()(-x))

@@ -16,9 +16,8 @@ from segcourse.data.augment import Augmentation, Params, apply, draw, normalise,
 from segcourse.data.base import SegmentationData
 from segcourse.data.order import VIEWS, generator_for, sample_indices, share
 from segcourse.data.patches import PatchBatches
-from segcourse.data.resident import ResidentSet
+from segcourse.data.resident import ResidentSet, check_item
 from segcourse.errors import DataError
-from segcourse.labels import check_labels
 
 __all__ = ["Batches", "LoaderBatches", "PatchBatches", "ResidentBatches"]
 
@@ -133,8 +132,8 @@ class LoaderBatches:
         """Rank's slice of the batch of `step`, on the CPU; see `Batches.batch`.
 
         Raises:
-            DataError: the images differ in size and there is no crop, or a label is outside the
-                classes.
+            DataError: the images differ in size and there is no crop, or an item is not what
+                `SegmentationData` promises.
             ValueError: `world` does not divide the batch.
         """
         indices, params = _plan(self, len(self.data), step, rank, world)
@@ -177,10 +176,7 @@ class LoaderBatches:
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         image, labels = self.data[index]
-        try:
-            check_labels(labels, len(self.data.classes))
-        except ValueError as error:
-            raise DataError(f"{self.data.stem(index)} of {self.data.name}: {error}") from error
+        check_item(self.data, index, image, labels)
         return image, labels
 
 

@@ -48,21 +48,20 @@ class ResidentSet:
             The set, in the order of `data`.
 
         Raises:
-            DataError: the set is empty, its images differ in size, or a label is outside the
-                classes; the text names the image.
+            DataError: the set is empty, its images differ in size, an item is not what
+                `SegmentationData` promises, or a label is outside the classes; the text names it.
         """
         N = len(data)
         if N == 0:
             raise DataError(f"{data.name} {data.split} holds no image: at least one is needed")
-        size = tuple(data[0][0].shape[1:])
+        image, target = data[0]
+        check_item(data, 0, image, target)
+        size = tuple(image.shape[1:])
         images = torch.empty(N, 3, *size, dtype=torch.uint8)
         labels = torch.empty(N, *size, dtype=torch.uint8)
         other: dict[tuple[int, int], list[str]] = {}
         for i, (image, target) in enumerate(_read(data, threads)):
-            try:
-                check_labels(target, len(data.classes))
-            except ValueError as error:
-                raise DataError(f"{data.stem(i)} of {data.name} {data.split}: {error}") from error
+            check_item(data, i, image, target)
             if image.shape[1:] != size:
                 other.setdefault(tuple(image.shape[1:]), []).append(data.stem(i))
                 continue
@@ -88,6 +87,32 @@ class ResidentSet:
     def nbytes(self) -> int:
         """Bytes that the set takes on its device."""
         return self.images.nbytes + self.labels.nbytes
+
+
+def check_item(data: SegmentationData, index: int, image: Tensor, labels: Tensor) -> None:
+    """Refuse an item that would be trained on without being what it seems.
+
+    Images of floats in 0..1 would be cut to bytes, all of them black.
+
+    Raises:
+        DataError: the image is not uint8 (3, H, W), the labels are not integers (H, W), or a label
+            is outside the classes; the text names the item.
+    """
+    name = f"{data.stem(index)} of {data.name} {data.split}"
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise DataError(
+            f"{name}: the image is {tuple(image.shape)} {image.dtype}, need (3, H, W) torch.uint8, "
+            "red, green and blue in 0..255"
+        )
+    if labels.shape != image.shape[1:]:
+        raise DataError(
+            f"{name}: the labels are {tuple(labels.shape)} and the image {tuple(image.shape)}: "
+            "give one label a pixel, (H, W)"
+        )
+    try:
+        check_labels(labels, len(data.classes))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{name}: {error}") from error
 
 
 def _read(data: SegmentationData, threads: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -136,9 +161,13 @@ def evaluation_images(
 
     Yields:
         Images (1, 3, H, W) float32 normalised, labels (1, H, W) int64, on `device`.
+
+    Raises:
+        DataError: as `check_item`.
     """
     for i in range(rank, len(data), world):
         image, labels = data[i]
+        check_item(data, i, image, labels)
         image = image[None].to(device)
         yield normalise(image.float() / 255), labels[None].to(device).long()
 
