@@ -234,7 +234,8 @@ class Operators(TorchDispatchMode):
         if traits.random and named.get("generator") is None and traits.takes_generator:
             named["generator"] = self.generator
         self._count(func, traits, args, kwargs, tensors, result_on_gpu)
-        out = func(*inner, **named)
+        with self._own_generator(traits.random and not traits.takes_generator):
+            out = func(*inner, **named)
 
         def wrap(x):
             if isinstance(x, Tensor):
@@ -285,6 +286,18 @@ class Operators(TorchDispatchMode):
             "Expected all tensors to be on the same device, but found at least two devices, "
             f"cuda:0 and cpu! ({func} at {_place()})"
         )
+
+    @contextlib.contextmanager
+    def _own_generator(self, needed: bool):
+        """Let an operator that takes no generator draw from the GPU's."""
+        if not needed:
+            yield
+            return
+        before = torch.get_rng_state()
+        torch.set_rng_state(self.generator.get_state())
+        yield
+        self.generator.set_state(torch.get_rng_state())
+        torch.set_rng_state(before)
 
     @staticmethod
     def _writes_to_cpu(func, args) -> bool:

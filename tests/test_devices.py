@@ -135,6 +135,23 @@ def test_backward_optimizer_and_autocast_are_cudas(gpu):
         assert model(images).softmax(1).dtype == torch.float32
 
 
+def test_dropout_is_a_function_of_seed_and_step_there(gpu):
+    """It draws from the GPU's generator, which a run seeds at every step and gives back."""
+    resident = ResidentSet.load(Scenes(4, (32, 32)), "cuda")
+    batches = ResidentBatches(resident, 2, Augmentation(), seed=0)
+    weights = []
+    for used in (1, 2):  # whatever the generator was used for before
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Dropout(), nn.Conv2d(8, 8, 1))
+        state = gpu.generator.manual_seed(used).get_state()
+        run = Config(steps=3, batch=2, device="cuda")
+        training.fit(run, model, batches, None, loss=cross_entropy)
+        assert torch.equal(torch.cuda.get_rng_state(), state)
+        weights.append(model[2].weight.cpu())
+    assert torch.equal(*weights)
+    assert gpu.launches["native_dropout"] == 6
+
+
 # ---- networks and batches
 
 
@@ -353,7 +370,7 @@ def test_the_suite_runs_there_with_crf_views_and_equal_seconds(gpu, tmp_path, ca
     monkeypatch.setattr(suite_crf, "SETTINGS", 1)
     monkeypatch.setattr(suite_crf, "IMAGES", 1)
     monkeypatch.setattr(suite_budget, "images_per_second", lambda record: 6.0)
-    words = ["bench", "suite", "--toy", "--out", tmp_path / "s", "--minutes", 60]
+    words = ["bench", "suite", "--toy", "--out", tmp_path / "s", "--minutes", 60, "--seeds", 0]
     code, told, err = call(capsys, *words, "--device", "cuda")
     assert code == 0, told + err
     made = json.loads((tmp_path / "s" / "first-s0.json").read_text())
