@@ -96,6 +96,8 @@ def test_what_cuda_permits_is_permitted(gpu):
     x[x > 2.5] = number
     assert x.where(x > 1, number).tolist() == [2, 2, 2, 2]
     assert torch.zeros(2, device="cuda").add_(x[:2]).cpu().device.type == "cpu"
+    with torch.inference_mode():
+        assert torch.zeros(4).copy_(x).device.type == "cpu"
 
 
 def test_waits_and_launches_are_counted_where_they_are_asked_for(gpu):
