@@ -105,6 +105,33 @@ def simplices(features: Tensor) -> Simplices:
     return Simplices(simplex, order, F.pad(start, (0, 1), value=N * P), corners, weights, radix)
 
 
+def corner_places(features: Tensor) -> Tensor:
+    """Where the lattice points around the points lie, in the space of the features.
+
+    Args:
+        features: (P, d), in standard deviations.
+
+    Returns:
+        (M, d), one row for each lattice point that is a corner of some point's simplex, in the
+        order of the rows of `permutohedral.Lattice`.
+
+    Raises:
+        ValueError: see `simplices`.
+    """
+    found = simplices(features[None])
+    names, row = found.corners.unique(return_inverse=True)
+    D = len(found.weights)
+    remainder = names % D
+    # Quotients count from below the points: from an unknown place, which one point gives away.
+    above = [*found.radix[2:], int(names.max()) + 1]
+    digits = [names % upper // unit for unit, upper in zip(found.radix[1:], above, strict=True)]
+    elevated = torch.stack(digits).to(features) + remainder.to(features) / D
+    elevated = torch.cat([-elevated.sum(0, keepdim=True), elevated])
+    places = (torch.linalg.pinv(_elevation(D - 1, features)) @ elevated).T
+    corners = row[:, found.simplex[0]]
+    return places + (features[0] - found.weights[:, 0] @ places[corners])
+
+
 def _integer(count: int) -> torch.dtype:
     """The smaller integer type that holds 0..count - 1."""
     return torch.int32 if count < 2**31 else torch.int64

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcourse.permutohedral import Lattice, _neighbours, lattice, weighted_bags
-from segcourse.simplex import _elevation, simplices
+from segcourse.simplex import _elevation, corner_places, simplices
 
 
 def generator(seed=0):
@@ -69,6 +69,22 @@ def test_weights_of_a_simplex_give_its_point_back(d, count, seed, spread):
     torch.testing.assert_close(
         inside - inside[:, :1], expected - expected[:, :1], atol=1e-9, rtol=1e-9
     )
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_weights_of_the_lattice_s_rows_give_every_point_back(d):
+    features = points(40, d)
+    built, places = Lattice(features[None]), corner_places(features)
+    assert len(places) == built.rows
+    back = (built.slice_weights[..., None] * places[built.index]).sum(1)
+    torch.testing.assert_close(back, features, atol=1e-10, rtol=0)
+
+
+def test_in_the_plane_the_corners_are_those_of_triangles_of_side_one():
+    features = points(40, 2)
+    corners = corner_places(features)[Lattice(features[None]).index]  # (P, 3, 2)
+    sides = (corners - corners.roll(1, 1)).norm(dim=2)
+    torch.testing.assert_close(sides, torch.ones_like(sides), atol=1e-10, rtol=0)
 
 
 def test_points_of_a_simplex_are_listed_once():

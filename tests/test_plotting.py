@@ -613,3 +613,22 @@ def test_the_mirror_diagram_repeats_the_stages_and_joins_each_with_its_image():
     assert len(ax.lines) == 2
     with pytest.raises(ValueError, match="2 sides and 1 channels"):
         plotting.mirror_diagram([32, 16], [8])
+
+
+def test_the_lattice_s_marks_have_areas_in_proportion_and_join_neighbours_only():
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 0.75**0.5], [4.0, 0.0]])
+    points = np.array([[0.5, 0.2], [0.6, 0.2]])
+    steps = {"splat": np.array([0.5, 0.25, 0.25, 0.0]), "slice": np.array([0.4, 0.1])}
+    figure = plotting.lattice_steps(points, corners, 0, steps, (8, 30), ("place", "value"))
+    splat, back = figure.axes
+    lines, discs = splat.collections
+    assert len(lines.get_segments()) == 3, "the fourth corner has no neighbour"
+    np.testing.assert_allclose(discs.get_offsets(), corners[:3] * [8, 30])
+    np.testing.assert_allclose(discs.get_sizes() / discs.get_sizes()[0], [1, 0.5, 0.5])
+    squares = back.collections[1]
+    np.testing.assert_allclose(squares.get_offsets(), points * [8, 30])
+    np.testing.assert_allclose(squares.get_sizes()[1] / squares.get_sizes()[0], 0.25)
+    with pytest.raises(ValueError, match=r"splat: \(3,\) numbers for 4 corners and 2 pixels"):
+        plotting.lattice_steps(points, corners, 0, {"splat": np.ones(3)}, (1, 1), ("x", "y"))
+    with pytest.raises(ValueError, match=r"corners have shape \(4, 3\)"):
+        plotting.lattice_steps(points, np.ones((4, 3)), 0, steps, (1, 1), ("x", "y"))
