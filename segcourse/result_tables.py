@@ -6,8 +6,7 @@ shows each list by itself.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from segcourse.claims.judging import NOT_RUN, Finding, Judged
-from segcourse.claims.on_camvid import PAIRS, entry_of, judge_pair
+from segcourse.claims.on_camvid import entry_of
 from segcourse.published import Published
 from segcourse.scoreboard import (
     ABSENT,
@@ -15,96 +14,57 @@ from segcourse.scoreboard import (
     cell,
     display_name,
     markdown_table,
-    protocol,
+    protocols,
     provenance,
     seconds_to,
     seeds,
+    short_names,
     values,
 )
 
 Runs = Mapping[str, Sequence[dict]]
 
-CHAPTERS = {
-    "index": "the task",
-    "sliding_window": "sliding window",
-    "fcn": "FCN",
-    "upsampling": "upsampling",
-    "unet": "U-Net",
-    "deconvnet": "DeconvNet",
-    "atrous": "atrous",
-    "aspp": "ASPP",
-    "crf": "CRF",
-}
 SECONDS = "-seconds"
 """The ending of an entry with a budget in seconds."""
 
-
-def link(chapter: str) -> str:
-    """A chapter as a link from another page of the book."""
-    return f"[{CHAPTERS[chapter]}]({chapter}.ipynb)"
-
-
-def claims_table(judged: Sequence[Judged]) -> str:
-    """Every claim, what was asked of the record, what was measured, and the verdict."""
-    rows = [
-        [
-            f"**{one.claim.text}** {one.claim.asked} ({link(one.claim.chapter)})",
-            _verdict(one.finding),
-            one.finding.measured if one.finding else "no record",
-        ]
-        for one in judged
-    ]
-    return markdown_table(
-        ["claim, what was asked, and the chapter", "verdict", "measured"], rows, 3
-    )
-
-
-def pairs_table(lists: Mapping[str, tuple[str, Runs]]) -> str:
-    """The pairs of the claims on CamVid, a column for each list of networks.
-
-    Args:
-        lists: from the column's head to the family of networks and the runs.
-    """
-    rows = []
-    for pair in PAIRS:
-        row = [pair.text, link(pair.chapter)]
-        for family, runs in lists.values():
-            finding = judge_pair(pair, family, runs)
-            row.append(f"{finding.measured}: {_verdict(finding)}" if finding else NOT_RUN)
-        rows.append(row)
-    return markdown_table(["claim", "chapter", *lists], rows, 2 + len(lists))
+MARK = "\u00a0†"
+"""Behind a network that continues another: `under` says which."""
 
 
 def equal_epochs(names: Sequence[str], runs: Runs) -> str:
     """Networks under one protocol and equal epochs, best test mIoU first; in percent."""
-    test = "metrics.test"
     columns = {
+        "test mIoU": "metrics.test.miou",
+        "with CRF": "metrics.crf.test.miou",
         "val mIoU": "metrics.val.miou",
-        "test mIoU": f"{test}.miou",
-        "pixel accuracy": f"{test}.pixel_accuracy",
-        "near borders": f"{test}.trimap.miou",
-        "test mIoU with CRF": "metrics.crf.test.miou",
-        "with several views": "metrics.test_views.miou",
+        "test, near borders": "metrics.test.trimap.miou",
+        "test, pixel accuracy": "metrics.test.pixel_accuracy",
     }
     shown = {
         head: path for head, path in columns.items() if any(values(runs[n], path) for n in names)
     }
+    titles, seeded = short_names(names), _seeds_differ(names, runs)
     rows = [
         [
-            _continued(name, runs[name]),
-            seeds(runs[name]),
+            titles[name] + (MARK if runs[name][0].get("start") else ""),
+            *([seeds(runs[name])] if seeded else []),
             *(cell(runs[name], path) for path in shown.values()),
         ]
-        for name in sorted(names, key=lambda name: -average(runs[name], f"{test}.miou"))
+        for name in ranked(names, runs)
     ]
-    return markdown_table(["network", "seeds", *shown], rows, 2)
+    return markdown_table(["network", *(["seeds"] if seeded else []), *shown], rows, 1 + seeded)
+
+
+def ranked(names: Sequence[str], runs: Runs, ending: str = "") -> list[str]:
+    """Names by the mean test mIoU of their runs, or of the runs NAME + ending; best first."""
+    return sorted(names, key=lambda name: -average(runs[name + ending], "metrics.test.miou"))
 
 
 def under(table: str, runs: Runs) -> str:
-    """A table with the hardware, versions, dates and seeds of its runs, and how they were made."""
+    """A table with what its marks mean, and with how, where and when its runs were made."""
     records = [record for found in runs.values() for record in found]
-    how = "\n".join(f"- {one}" for one in sorted({protocol(record) for record in records}))
-    return f"{table}\n\n{provenance(records)}\n\nProtocol:\n\n{how}"
+    notes = [*_continued(runs), *_views(runs), f"How: {protocols(records)}.", provenance(records)]
+    return "\n\n".join([table, *notes])
 
 
 def missing(names: Sequence[str], recorded: Collection[str]) -> str:
@@ -117,63 +77,54 @@ def missing(names: Sequence[str], recorded: Collection[str]) -> str:
 
 def equal_seconds(names: Sequence[str], runs: Runs) -> str:
     """Networks with as many steps as fit into so many seconds, best first, beside equal epochs."""
+    titles = short_names(names)
+    budgets = {run["budget"]["seconds"] for name in names for run in runs[name + SECONDS]}
+    told = " or ".join(f"{seconds:g}" for seconds in sorted(budgets))
     rows = [
         [
-            display_name(name),
-            seeds(runs[name + SECONDS]),
-            cell(runs[name + SECONDS], "budget.seconds", 1, 0),
-            cell(runs[name + SECONDS], "budget.steps", 1, 0),
+            titles[name],
             cell(runs[name + SECONDS], "metrics.test.miou"),
             cell(runs.get(name, ()), "metrics.test.miou"),
+            cell(runs[name + SECONDS], "budget.steps", 1, 0),
         ]
-        for name in sorted(names, key=lambda n: -average(runs[n + SECONDS], "metrics.test.miou"))
+        for name in ranked(names, runs, SECONDS)
     ]
-    columns = ["network", "seeds", "seconds", "steps", "test mIoU", "test mIoU, equal epochs"]
-    return markdown_table(columns, rows, 2)
+    columns = ["network", f"test mIoU, {told} s", "test mIoU, equal epochs", f"steps in {told} s"]
+    return markdown_table(columns, rows)
 
 
 def beside_published(published: Sequence[Published], full: Runs, small: Runs) -> str:
-    """The published table with its protocol columns, and ours, each size in a column of its own."""
+    """The published table with its protocol columns, and ours, each size in a column of its own.
+
+    A size of ours that has no record has no column.
+    """
+    ours = {
+        "ours, random start, 367, 360×480": ("vgg16", full),
+        "another task: ours, 120×160, light": ("light", small),
+    }
+    ours = {head: of for head, of in ours.items() if of[1]}
     rows = []
     for row in published:
-        ours = [ABSENT, ABSENT]
-        if row.ours:
-            found = (entry_of(row.ours, "vgg16", full), entry_of(row.ours, "light", small))
-            ours = [
-                cell(runs.get(name or "", ()), "metrics.test.miou")
-                for name, runs in zip(found, (full, small), strict=True)
-            ]
+        found = []
+        for family, runs in ours.values():
+            name = entry_of(row.ours, family, runs) if row.ours else None
+            found.append(
+                cell(runs.get(name or "", ()), "metrics.test.miou") if row.ours else ABSENT
+            )
         rows.append(
             [
                 row.model,
                 f"{row.miou:.1f}",
-                ours[0],
                 f"{row.images:,}",
                 "yes" if row.pretrained else "no",
                 "×".join(map(str, row.size)),
                 ABSENT if row.accuracy is None else f"{row.accuracy:.1f}",
                 row.source,
-                ours[1],
+                *found,
             ]
         )
-    ours = "ours, random start, 367, 360×480"
     protocol_columns = ["trained on", "pretrained", "size", "pixel acc.", "source"]
-    columns = ["network", "mIoU", ours, *protocol_columns, "another task: ours, 120×160, light"]
-    return markdown_table(columns, rows)
-
-
-def by_class(names: Sequence[str], runs: Runs) -> tuple[list[str], list[list[float]]]:
-    """IoU on test of every network and class, means over the seeds.
-
-    Returns:
-        The classes in their order, and a row of shares for each name, nan where a class does not
-        occur.
-    """
-    first = runs[names[0]][0]
-    # Keys of a record are sorted; the order of the classes stands with the label maps.
-    classes = first.get("maps", {}).get("classes") or list(first["metrics"]["test"]["iou"])
-    path = "metrics.test.iou."
-    return classes, [[average(runs[name], path + one) for one in classes] for name in names]
+    return markdown_table(["network", "mIoU", *protocol_columns, *ours], rows)
 
 
 def costs(
@@ -187,7 +138,7 @@ def costs(
         multiply_adds: of one image through a network, from the entry's name.
         aim: mIoU on val, 0..1.
     """
-    rows = []
+    rows, titles = [], short_names(names)
     # On a CPU the record has the peak of the process, earlier runs included: no number of a run.
     on_gpu = any("gpu" in run["hardware"] for name in names for run in runs[name])
     for name in names:
@@ -198,7 +149,7 @@ def costs(
             said += f", in {len(reached)} of {len(times)}"
         rows.append(
             [
-                _continued(name, runs[name]),
+                titles[name] + (MARK if runs[name][0].get("start") else ""),
                 f"{average(runs[name], 'parameters') / 1e6:.2f}",
                 f"{multiply_adds(name) / 1e9:,.2f}",
                 cell(runs[name], "images_per_second", 1),
@@ -257,14 +208,14 @@ def weights(records: Sequence[dict]) -> str:
 
 def val_against_test(names: Sequence[str], runs: Runs) -> str:
     """How much higher val is than test, for every network."""
-    rows = []
+    rows, titles = [], short_names(names)
     for name in names:
         gaps = [
             {"gap": run["metrics"]["val"]["miou"] - run["metrics"]["test"]["miou"]}
             for run in runs[name]
         ]
         splits = (cell(runs[name], f"metrics.{split}.miou") for split in ("val", "test"))
-        rows.append([display_name(name), *splits, cell(gaps, "gap")])
+        rows.append([titles[name], *splits, cell(gaps, "gap")])
     return markdown_table(["network", "val mIoU", "test mIoU", "val above test"], rows)
 
 
@@ -273,16 +224,52 @@ def _gpu_memory(runs: Sequence[dict]) -> str:
     return f"{average(on_gpu, 'peak_memory_mib'):,.0f}" if on_gpu else ABSENT
 
 
-def _continued(name: str, runs: Sequence[dict]) -> str:
-    """A name, and whose weights it started from: such a run had the training of both."""
-    start = runs[0].get("start")
-    if not start:
-        return display_name(name)
-    return f"{display_name(name)} (continues {display_name(start['run'].rpartition('-s')[0])})"
+def _seeds_differ(names: Sequence[str], runs: Runs) -> bool:
+    return len({seeds(runs[name]) for name in names}) > 1
 
 
-def _verdict(finding: Finding | None) -> str:
-    if finding is None:
-        return NOT_RUN
-    # Spaces that do not break: "5 of 6" stays on one line.
-    return f"{finding.verdict} ({sum(finding.checks)}\u00a0of\u00a0{len(finding.checks)})"
+def _continued(runs: Runs) -> list[str]:
+    """Whose weights a marked network started from: such a run had the training of both."""
+    starts = {
+        run["start"]["run"].rpartition("-s")[0]
+        for found in runs.values()
+        for run in found
+        if run.get("start")
+    }
+    titles = short_names([*runs, *sorted(starts)])
+    return [
+        f"{MARK.strip()} continues {titles[start]} with the same seed, so it had the training of "
+        "both."
+        for start in sorted(starts)
+    ]
+
+
+def _views(runs: Runs) -> list[str]:
+    """What several views at test time give, where a run has them: another protocol."""
+    told, titles = [], short_names(list(runs))
+    for name, found in runs.items():
+        if values(found, "metrics.test_views.miou"):
+            views, one = (cell(found, f"metrics.{key}.miou") for key in ("test_views", "test"))
+            told.append(
+                f"With several views at test time, which is another protocol, {titles[name]} has "
+                f"{views} on test in the place of {one}."
+            )
+    return told
+
+
+def cells_table(names: Sequence[str], runs: Runs) -> str:
+    """Networks on ISBI-EM's val: membranes as pixels, and cells as objects."""
+    val = "metrics.val"
+    columns = {
+        "IoU of membrane, %": (f"{val}.iou.membrane", 100, 1),
+        "mIoU, %": (f"{val}.miou", 100, 1),
+        "adapted Rand error, %": (f"{val}.objects.adapted_rand_error", 100, 1),
+        "merged cells": (f"{val}.objects.merged", 1, 0),
+        "split": (f"{val}.objects.split", 1, 0),
+        "missed": (f"{val}.objects.missed", 1, 0),
+    }
+    rows = [
+        [display_name(name), *(cell(runs[name], *how) for how in columns.values())]
+        for name in names
+    ]
+    return markdown_table(["network", *columns], rows)

@@ -25,6 +25,7 @@ NAMES = {
     "fcn-alexnet": "FCN-AlexNet",
     "fcn-googlenet": "FCN-GoogLeNet",
 }
+DATA = {"camvid": "CamVid", "isbi": "ISBI-EM"}
 WORDS = {
     "vgg16": "VGG16",
     "resnet50": "ResNet-50",
@@ -47,6 +48,17 @@ def display_name(entry: str) -> str:
     known = f"FCN-{size}" if size in ("32s", "16s", "8s") else NAMES.get(stem, stem)
     told = ", ".join([known, *(WORDS.get(word, word) for word in rest)])
     return told.replace(", no, ", " without ")
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What a table calls its entries: without ", light" where no two of them would be one.
+
+    >>> short_names(["unet-light", "patch"])
+    {'unet-light': 'U-Net', 'patch': 'Windows, 31 px'}
+    """
+    whole = {name: display_name(name) for name in names}
+    short = {name: told.removesuffix(", light") for name, told in whole.items()}
+    return short if len(set(short.values())) == len(set(whole.values())) else whole
 
 
 def by_entry(records: Iterable[dict]) -> dict[str, list[dict]]:
@@ -103,7 +115,8 @@ def cell(runs: Sequence[dict], path: str, scale: float = 100.0, digits: int = 1)
     return (
         said
         if len(found) == 1
-        else f"{said} ({min(found):,.{digits}f} to {max(found):,.{digits}f})"
+        # Spaces that do not break: a bracket stays on one line.
+        else f"{said} ({min(found):,.{digits}f}\u00a0to\u00a0{max(found):,.{digits}f})"
     )
 
 
@@ -121,20 +134,34 @@ def seeds(runs: Sequence[dict]) -> str:
 
 def protocol(record: dict) -> str:
     """How a run was made, in one sentence: what has to be equal before two numbers compare."""
-    data, config = record["data"], record["config"]
-    epochs = record.get("epochs")
-    length = f"{config['steps']:,} steps of {config['batch']}"
-    if epochs:
-        length += f", {epochs:.0f} epochs"
-    test = data.get("test")
-    start = record.get("start")
-    return (
-        f"{data['name']} at {'×'.join(map(str, data['size']))}, "
-        f"{data['train']['images']} training images, "
-        f"{'weights of ' + start['run'] if start else 'random weights'} at the start, {length}, "
-        f"{config['precision']}; chosen on {data['val']['images']} val images"
-        + (f", {test['images']} test images measured once" if test else ", no test images")
+    return protocols([record])
+
+
+def protocols(records: Sequence[dict]) -> str:
+    """How some runs were made, in one sentence, with "or" where they differ."""
+    data, images, start, length, precision, chosen = (
+        " or ".join(dict.fromkeys(term)) for term in zip(*map(_terms, records), strict=True)
     )
+    return f"{data}, {images}, {start} at the start, {length}, {precision}; {chosen}"
+
+
+def _terms(record: dict) -> list[str]:
+    data, config, test = record["data"], record["config"], record["data"].get("test")
+    epochs, start = record.get("epochs"), record.get("start")
+    batch = f"{config['batch']} {'images' if epochs else 'windows'}"
+    length = f"{config['steps']:,} steps of {batch}" + (f" ({epochs:.0f} epochs)" if epochs else "")
+    if budget := record.get("budget"):
+        length = f"as many steps of {batch} as fit into {budget['seconds']:g} seconds"
+    weights = f"those of {display_name(start['run'].rpartition('-s')[0])}" if start else ""
+    return [
+        f"{DATA.get(data['name'], data['name'])} at {'×'.join(map(str, data['size']))}",
+        f"{data['train']['images']} training images",
+        weights or "random weights",
+        length,
+        config["precision"],
+        f"chosen on {data['val']['images']} val images"
+        + (f", {test['images']} test images measured once" if test else ", no test images"),
+    ]
 
 
 def provenance(records: Sequence[dict]) -> str:
@@ -142,7 +169,7 @@ def provenance(records: Sequence[dict]) -> str:
     if not records:
         return f"No record is there: {NOT_RUN}."
     told = sorted({record["seed"] for record in records})
-    count = "one record" if len(records) == 1 else f"{len(records)} records"
+    count = "One record" if len(records) == 1 else f"{len(records)} records"
     by_seed = f"seed{'s' * (len(told) > 1)} {', '.join(map(str, told))}"
     return f"{count}, {by_seed}. {made_on(records)}"
 

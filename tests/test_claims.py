@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segcourse import claims, results
-from segcourse.claims import HELD, IN_PART, NOT_HELD, NOT_RUN, Finding, judge, on_camvid
+from segcourse.claims import HELD, IN_PART, NOT_HELD, NOT_RUN, Finding, judge, on_camvid, on_isbi
 from segcourse.claims.judging import ahead, claim, points, rising, spread
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,7 @@ def test_a_spread_is_the_lowest_and_the_highest_seed_and_one_seed_has_none():
 
 
 def test_a_claim_is_the_first_line_of_its_rule_and_the_question_is_the_rest():
-    @claim("fcn", "fcn/a", "fcn/b")
+    @claim("fcn", "fcn/a", "fcn/b", section="The ceiling of a grid")
     def rule(a, b):
         """One is more than two.
 
@@ -63,6 +63,7 @@ def test_a_claim_is_the_first_line_of_its_rule_and_the_question_is_the_rest():
         """
         return Finding(f"{a} and {b}", (a["n"] > b["n"],))
 
+    assert (rule.chapter, rule.section) == ("fcn", "The ceiling of a grid")
     assert rule.text == "One is more than two."
     assert rule.asked == "Asked of one record and another."
     found = judge(rule, {"fcn/a": {"n": 2}, "fcn/b": {"n": 1}}.get)
@@ -87,6 +88,14 @@ def test_a_claim_says_what_it_asks_and_names_a_chapter_with_a_page(one):
     assert (ROOT / "book" / f"{one.chapter}.ipynb").exists()
     assert one.records
     assert all((ROOT / "results" / f"{name}.json").exists() for name in one.records)
+
+
+@every_claim
+def test_a_claim_leads_to_the_section_that_measures_it(one):
+    cells = json.loads((ROOT / "book" / f"{one.chapter}.ipynb").read_text("utf-8"))["cells"]
+    prose = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    headings = re.findall(r"(?m)^##+ (.+)$", prose)
+    assert headings.count(one.section) == 1, one.section
 
 
 def test_no_claim_is_made_twice():
@@ -191,6 +200,9 @@ def test_the_page_names_claims_that_did_not_hold_and_they_did_not():
         "training widens the field": "training_widens_the_field",
         "skips are best added one at a time": "one_skip_at_a_time",
         "the finest skip is missed most": "the_finest_skip_matters_most",
+        "one which starts even stays even": "an_even_start_lasts",
+        "wide rates are for large objects": "wide_rates_find_large_objects",
+        "A learned decoder without switches": "learned_decoders_win_without_switches",
     }
     rules = {one.rule.__name__: one for one in claims.CLAIMS}
     not_held = {n for n, one in rules.items() if judge(one, results.read).verdict == NOT_HELD}
@@ -244,6 +256,31 @@ def test_the_crf_is_judged_by_the_runs_that_have_it():
     runs = {"a": [street("a", 0, 0.4, 0.5)], "b": [street("b", 0, 0.4, 0.3), street("b", 1, 0.4)]}
     found = on_camvid.judge_crf(runs)
     assert (found.checks, found.verdict) == ((True, False), IN_PART)
+
+
+def slices(name, seed, merged, rand):
+    objects = {"merged": merged, "adapted_rand_error": rand}
+    return {"name": name, "seed": seed, "metrics": {"val": {"objects": objects}}}
+
+
+def test_border_weights_are_judged_by_merged_cells_and_by_the_rand_error():
+    with_, without = on_isbi.ENTRIES["light"]
+    runs = {with_: [slices("", 0, 100, 0.3), slices("", 1, 100, 0.5)]}
+    assert on_isbi.judge_border(runs) is None
+    runs[without] = [slices("", 0, 150, 0.4), slices("", 1, 150, 0.4), slices("", 2, 9, 0.1)]
+    found = on_isbi.judge_border(runs)
+    assert (found.checks, found.verdict) == ((True, True, True, False), IN_PART)
+    assert found.measured.startswith("merged cells 100.0 (100.0 to 100.0) with border weights, ")
+
+
+def test_border_weights_are_compared_in_both_lists():
+    from segcourse.cli.suite_runs import RUNS, SMALL
+
+    for entries, size in ((SMALL, "light"), (RUNS, "full")):
+        flags = {entry.name: entry.flags for entry in entries}
+        border, plain = (flags[name].split() for name in on_isbi.ENTRIES[size])
+        at = border.index("--border-weight")
+        assert border[:at] + border[at + 2 :] == plain
 
 
 def test_every_pair_names_networks_of_both_lists():

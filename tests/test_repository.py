@@ -91,7 +91,7 @@ NETWORKS = {
     "unet",
 }
 RESULTS = {"results", "claims", "published", "scoreboard", "result_tables", "ladder_tables"}
-RESULTS |= {"speed_tables"}
+RESULTS |= {"speed_tables", "claim_tables", "class_tables"}
 ROOMS = {
     "": set(),
     "errors": set(),

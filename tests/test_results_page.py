@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcourse import published, result_tables, results, scoreboard, speed_tables
+from segcourse import (
+    class_tables,
+    published,
+    result_tables,
+    results,
+    scoreboard,
+    speed_tables,
+)
 from segcourse.claims import CLAIMS
 from segcourse.cli.suite_runs import RUNS, SMALL
 from segcourse.errors import DataError
@@ -110,7 +117,8 @@ def run_page():
 
 
 def texts(returned):
-    return "\n".join(one for one in returned if isinstance(one, str))
+    """What the cells say, with plain spaces."""
+    return "\n".join(one for one in returned if isinstance(one, str)).replace("\u00a0", " ")
 
 
 def test_without_a_record_every_table_says_not_run_and_shows_no_number_of_ours(place, capsys):
@@ -123,16 +131,17 @@ def test_without_a_record_every_table_says_not_run_and_shows_no_number_of_ours(p
         assert scoreboard.display_name(entry.name) in told, "listed entry by entry"
     assert f"{len(CLAIMS)} claims: {len(CLAIMS)} not run yet." in told
     assert re.search(r"Behind the table stand 0 of \d+ records\.", told)
-    for title in ("Small, 120×160", "Full size, 360×480"):
-        # Classes, cost, curves, two of maps, val, means, confusion: a line each.
-        assert told.count(f"**{title}**: not run yet.") == 8, title
+    # Classes, cost, val, means, confusion; equal seconds, claims on streets, membranes.
+    assert returned_lines(told).count("Not run yet.") == 8
+    assert "- **Not run**: streets at 120×160, light networks, a CPU and 360×480, a GPU;" in told
     for kind in ("Speedrun, GPU", "Throughput, GPU", "Throughput, CPU", "Profile, GPU"):
         assert f"**{kind}**: not run yet." in told
     assert told.count(" 2017 |") == len(published.CAMVID)
-    ours = [
-        [line.split("|")[i] for i in (3, -2)] for line in told.splitlines() if " 2017 |" in line
-    ]
-    assert {cell.strip() for row in ours for cell in row} <= {"–", "not run yet"}
+    assert "ours" not in told.split("| network | mIoU |")[1].splitlines()[0], "no column of ours"
+
+
+def returned_lines(told):
+    return [line.strip() for line in told.splitlines()]
 
 
 def test_one_seed_is_shown_without_a_spread_and_is_called_one_seed(place, capsys):
@@ -143,9 +152,10 @@ def test_one_seed_is_shown_without_a_spread_and_is_called_one_seed(place, capsys
     )
     returned = run_page()
     told = texts(returned)
-    assert "| FCN-8s, light | 0 only | 41.0 | 31.0 | 80.0 | 20.0 |" in told
+    assert "| FCN-8s | 31.0 | 41.0 | 20.0 | 80.0 |" in told
     assert "3 records, seed 0. CPU: A processor, 1 of 2 cores. segcourse 0.1.0" in told
-    assert "31.0 against 42.0: not held (0\u00a0of\u00a01)" in told
+    assert "**not held (0 of 1)**: 31.0 against 42.0" in told
+    assert "(3 networks, 1 seeds each): first on test is FCN-16s, 42.0 %" in told
     count = len([e for e in SMALL if not e.change and not e.seconds])
     assert f"Not run yet, {count - 3} of {count}: FCN-32s, light;" in told
     assert "Val is above test for 3 of 3 networks, by 10.0 points on average." in told
@@ -163,10 +173,8 @@ def test_three_seeds_have_a_mean_and_an_interval(place, capsys):
     ]
     place(*runs)
     told = texts(run_page())
-    assert "| FCN-8s, light | 0, 1, 2 | 40.0 (30.0 to 50.0) | 30.0 (20.0 to 40.0)" in told
-    assert (
-        "30.0 (20.0 to 40.0) against 23.3 (10.0 to 30.0): held in part (2\u00a0of\u00a03)" in told
-    )
+    assert "| FCN-8s | 30.0 (20.0 to 40.0) | 40.0 (30.0 to 50.0)" in told
+    assert "**held in part (2 of 3)**: 30.0 (20.0 to 40.0) against 23.3 (10.0 to 30.0)" in told
     assert "6 records, seeds 0, 1, 2." in told
 
 
@@ -204,9 +212,10 @@ def test_records_of_a_gpu_fill_every_section_of_the_full_list(place, capsys):
         (out / kind / "x.json").write_text(json.dumps(MACHINE | record))
     returned = run_page()
     told = texts(returned)
-    assert "**Full size, 360×480**: not run yet." not in told
-    assert "| FCN-8s, VGG16 | 0, 1 | 62.0 (62.0 to 62.0) | 52.0 (52.0 to 52.0)" in told
-    assert told.count("| U-Net, light | ") >= 8  # three tables more for each list
+    assert "| FCN-8s, VGG16 | 52.0 (52.0 to 52.0) | 62.0 (62.0 to 62.0)" in told
+    for title in ("Small, 120×160", "Full size, 360×480"):
+        assert told.count(f"**{title}**") == 5, "classes, cost, val, means, confusion"
+    assert "| light, 120×160 | light, 360×480 | full networks, 360×480 |" in told
     assert "Val is above test for 6 of 6 networks" in told
     assert "Val is above test for 3 of 3 networks" in told
     kinds = [type(one).__name__ for one in returned]
@@ -246,14 +255,14 @@ def test_the_committed_page_holds_the_numbers_of_the_committed_records():
         if "data" in output
     )
     small = scoreboard.by_entry(results.read_all("suite_small").values())
+    listed = [e.name for e in SMALL if "--data camvid" in e.flags and not e.change]
+    titles = scoreboard.short_names([name for name in listed if name in small])
     for name, runs in small.items():
-        if name.endswith(result_tables.SECONDS) or "recipe" in runs[0]:  # have tables of their own
-            continue
-        val, test = (scoreboard.cell(runs, f"metrics.{split}.miou") for split in ("val", "test"))
-        row = rf"\| {re.escape(scoreboard.display_name(name))}( \(continues .*\))? \| .*"
-        assert re.search(row + re.escape(f"| {val} | {test} |"), outputs), name
-    if not small:
-        assert outputs.count("**Small, 120×160**: not run yet.") == 8
+        if name in titles and not name.endswith(result_tables.SECONDS):
+            row = re.escape(f"| {titles[name]}") + rf"({result_tables.MARK})? \| .*"
+            for split in ("test", "val"):
+                row += re.escape(scoreboard.cell(runs, f"metrics.{split}.miou")) + r" \| .*"
+            assert re.search(row, outputs), name
     assert "No photographs: CamVid is not on this machine." in outputs
 
 
@@ -276,14 +285,18 @@ def test_records_are_gathered_by_entry_in_order_of_their_seeds():
 
 def test_the_protocol_names_what_must_be_equal():
     assert scoreboard.protocol(suite_record("a", 0, 0.5)) == (
-        "camvid at 32×48, 367 training images, random weights at the start, 100 steps of 8, "
-        "16 epochs, fp32; chosen on 101 val images, 233 test images measured once"
+        "CamVid at 32×48, 367 training images, random weights at the start, 100 steps of 8 images "
+        "(16 epochs), fp32; chosen on 101 val images, 233 test images measured once"
     )
     other = suite_record("a", 0, 0.5, epochs=None, start={"run": "b-s0"})
     other["data"] |= {"test": None}
     told = scoreboard.protocol(other)
-    assert "weights of b-s0 at the start, 100 steps of 8, fp32" in told
+    assert "those of b at the start, 100 steps of 8 windows, fp32" in told
     assert told.endswith("no test images")
+    both = scoreboard.protocols([suite_record("a", 0, 0.5), other])
+    assert "random weights or those of b at the start, 100 steps of 8 images" in both
+    timed = suite_record("a", 0, 0.5, budget={"seconds": 90.0})
+    assert "as many steps of 8 images as fit into 90 seconds" in scoreboard.protocol(timed)
 
 
 def test_provenance_names_hardware_versions_days_and_seeds():
@@ -308,17 +321,57 @@ def test_seconds_are_images_shown_over_images_a_second():
 def test_a_network_that_never_gets_there_says_so():
     runs = {"fcn8s-light": [suite_record("a", 0, 0.4), suite_record("a", 1, 0.2)]}
     table = result_tables.costs(list(runs), runs, lambda name: 2e9, 0.45)
-    assert "| FCN-8s, light | 0.62 | 2.00 | 20.0 (20.0 to 20.0) | 40, in 1 of 2 |" in table
+    assert "| FCN-8s | 0.62 | 2.00 | 20.0 (20.0\u00a0to\u00a020.0) | 40, in 1 of 2 |" in table
     for run in runs["fcn8s-light"]:
         run["hardware"] = run["hardware"] | {"gpu": "A GPU"}
     table = result_tables.costs(list(runs), runs, lambda name: 2e9, 0.9)
-    assert "| 20.0 (20.0 to 20.0) | 900 | never |" in table
+    assert "| 20.0 (20.0\u00a0to\u00a020.0) | 900 | never |" in table
 
 
 def test_a_network_that_continues_another_says_so():
     runs = {"a-light": [suite_record("", 0, 0.5, start={"run": "dilated-light-s0"})]}
     table = result_tables.equal_epochs(["a-light"], runs)
-    assert "| a, light (continues Dilated front end, light) | 0 only |" in table
+    assert "| a\u00a0† | 50.0 |" in table
+    told = result_tables.under(table, runs)
+    assert "† continues Dilated front end with the same seed, so it had the training of" in told
+
+
+def test_seeds_have_a_column_where_networks_have_different_ones():
+    runs = {"a": [suite_record("a", 0, 0.5)], "b": [suite_record("b", s, 0.4) for s in (0, 1)]}
+    table = result_tables.equal_epochs(["b", "a"], runs)
+    assert table.splitlines()[0].startswith("| network | seeds | test mIoU |")
+    assert table.splitlines()[2].startswith("| a | 0 only | 50.0 |"), "best first"
+
+
+def test_several_views_are_told_apart_from_the_protocol():
+    run = suite_record("a", 0, 0.5)
+    run["metrics"]["test_views"] = {"miou": 0.52}
+    told = result_tables.under("", {"a": [run]})
+    assert "which is another protocol, a has 52.0 on test in the place of 50.0." in told
+
+
+def test_names_are_short_where_that_is_enough():
+    assert scoreboard.short_names(["unet-light", "patch"])["unet-light"] == "U-Net"
+    assert scoreboard.short_names(["unet-light", "unet"])["unet-light"] == "U-Net, light"
+
+
+def test_classes_have_their_best_and_worst_network_and_a_class_that_is_absent_a_dash():
+    runs = {n: [suite_record(n, 0, miou)] for n, miou in (("a", 0.3), ("b", 0.5))}
+    rows = class_tables.class_summary(["b", "a"], runs).splitlines()
+    assert "| Sky | 40.0 | 50.0, b | 30.0, a |" in rows
+    assert "| Pole | – | – | – |" in rows
+    assert "| b | 50 | 50 | – |" in class_tables.classes_table(["b", "a"], runs)
+
+
+def test_membranes_are_scored_as_pixels_and_as_cells():
+    objects = {"adapted_rand_error": 0.4, "merged": 111, "split": 6, "missed": 52, "objects": 684}
+    val = {"miou": 0.7, "iou": {"membrane": 0.6}, "objects": objects}
+    table = result_tables.cells_table(["unet-isbi-light"], {"unet-isbi-light": [run_of(val)]})
+    assert "| U-Net, ISBI-EM, light | 60.0 | 70.0 | 40.0 | 111 | 6 | 52 |" in table
+
+
+def run_of(val):
+    return {"seed": 0, "metrics": {"val": val, "test": None}}
 
 
 def test_equal_seconds_stand_beside_equal_epochs():
@@ -328,7 +381,7 @@ def test_equal_seconds_stand_beside_equal_epochs():
         "unet-light-seconds": [suite_record("unet-light-seconds", 0, 0.55, budget=budget)],
     }
     table = result_tables.equal_seconds(["unet-light"], runs)
-    assert "| U-Net, light | 0 only | 60 | 1,500 | 55.0 | 50.0 |" in table
+    assert "| U-Net | 55.0 | 50.0 | 1,500 |" in table
 
 
 def test_the_ladder_measures_a_step_against_the_last_kept_one():
@@ -345,8 +398,9 @@ def test_published_rows_and_ours_have_columns_of_their_own():
     small = {"unet-light": [suite_record("unet-light", 0, 0.33)]}
     table = result_tables.beside_published(published.CAMVID, full, small)
     (row,) = (line for line in table.splitlines() if "like U-Net" in line)
-    assert row.endswith("| 55.2 | 61.0 | 367 | no | 360×480 | 86.8 | Jégou 2017 | 33.0 |")
+    assert row.endswith("| 55.2 | 367 | no | 360×480 | 86.8 | Jégou 2017 | 61.0 | 33.0 |")
     assert "another task" in table.splitlines()[0]
+    assert "ours" not in result_tables.beside_published(published.CAMVID, {}, {})
 
 
 def test_the_puzzle_of_the_page_is_in_the_published_table():
@@ -383,7 +437,7 @@ MACHINE = {
 
 def test_a_table_of_times_names_its_machine_and_its_command():
     told = speed_tables.with_source("T", [MACHINE])
-    assert told.startswith("T\n\none record, seed 0. A GPU, A processor, 1 of 2 cores.")
+    assert told.startswith("T\n\nOne record, seed 0. A GPU, A processor, 1 of 2 cores.")
     assert told.endswith("2026-11-21. Made by\n\n- `segcourse bench speedrun`")
 
 
@@ -470,8 +524,8 @@ def test_the_median_of_the_turns_decides_whether_an_aim_was_reached():
 def test_a_device_has_tables_of_its_own_and_one_without_records_a_line():
     records = [throughput_record(), throughput_record(gpu=False)]
     told = speed_tables.by_device("T", lambda some: f"{len(some)} shown", records, "GPU", "CPU")
-    assert told.startswith("**T, GPU**\n\n1 shown\n\none record, seed 0. A GPU, A processor")
-    assert "**T, CPU**\n\n1 shown\n\none record, seed 0. CPU: A processor" in told
+    assert told.startswith("**T, GPU**\n\n1 shown\n\nOne record, seed 0. A GPU, A processor")
+    assert "**T, CPU**\n\n1 shown\n\nOne record, seed 0. CPU: A processor" in told
     assert speed_tables.by_device("T", str, [], "GPU", "CPU") == (
         "**T, GPU**: not run yet.\n\n**T, CPU**: not run yet."
     )

@@ -4,7 +4,7 @@ A claim is written down as a paper or a lecture makes it, and not as our runs wo
 is asked of the record is part of the claim, so a reader can disagree with the question, too.
 """
 
-from segcourse.claims import crf, decoders, fields, windows
+from segcourse.claims import aspp, atrous, crf, deconvnet, fcn, unet, upsampling, windows
 from segcourse.claims.judging import (
     HELD,
     IN_PART,
@@ -18,7 +18,11 @@ from segcourse.claims.judging import (
     judge,
 )
 
-CLAIMS = windows.CLAIMS + decoders.CLAIMS + fields.CLAIMS + crf.CLAIMS
+CLAIMS = tuple(
+    found
+    for chapter in (windows, fcn, upsampling, unet, deconvnet, atrous, aspp, crf)
+    for found in chapter.CLAIMS
+)
 """In the order of the chapters."""
 
 __all__ = [

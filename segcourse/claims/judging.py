@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
 
+from segcourse.labels import SCENES
+
 HELD, IN_PART, NOT_HELD, NOT_RUN = "held", "held in part", "not held", "not run yet"
 VERDICTS = (HELD, IN_PART, NOT_HELD, NOT_RUN)
 
@@ -38,27 +40,30 @@ class Claim:
     """One sentence that a measurement can refute; made by `claim`.
 
     text: the claim, as a paper or a lecture makes it. asked: what is checked, and how often.
-    chapter: stem of its page. records: their names below results/. rule: takes these records.
+    chapter: stem of its page. section: the heading under which the page measures it. records:
+    their names below results/. rule: takes these records.
     """
 
     text: str
     asked: str
     chapter: str
+    section: str
     records: tuple[str, ...]
     rule: Callable[..., Finding]
 
 
-def claim(chapter: str, *records: str) -> Callable[[Callable[..., Finding]], Claim]:
+def claim(chapter: str, *records: str, section: str) -> Callable[[Callable[..., Finding]], Claim]:
     """Make a claim of a rule: its docstring's first line is the claim, the rest what is asked.
 
     Args:
         chapter: stem of the page that makes the claim.
+        section: the heading of the page under which it is measured.
         records: names below results/ of what the rule takes, in its order.
     """
 
     def made(rule: Callable[..., Finding]) -> Claim:
         text, _, asked = (rule.__doc__ or "").partition("\n")
-        return Claim(text.strip(), " ".join(asked.split()), chapter, records, rule)
+        return Claim(text.strip(), " ".join(asked.split()), chapter, section, records, rule)
 
     return made
 
@@ -106,6 +111,9 @@ def judge(one: Claim, read: Callable[[str], dict | None]) -> Judged:
 
 
 # ---- what rules are made of
+
+BAR = SCENES.names.index("bar")
+"""The class of thin bars in the scenes."""
 
 
 def seeds(runs: Sequence[dict], key: str) -> list[float]:

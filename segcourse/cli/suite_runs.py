@@ -177,14 +177,22 @@ RUNS = (
 )
 
 # The same protocol for a CPU, at 120x160: the light networks, 16 epochs (736 steps of 8 images), in
-# fp32. About 45 minutes of one core for a seed; the last entry, which keeps the full resolution in
-# every layer, is a quarter of them.
+# fp32. About 45 minutes of one core for a seed; full-resolution, which shrinks nothing in any
+# layer, is a quarter of them.
 CAMVID_SMALL = (
     "--data camvid --height 120 --width 160 --batch 8 --steps 736 --eval-every 184 "
     "--checkpoint-every 184 --optimizer adamw --weight-decay 0.01 --schedule poly --warmup 50 "
     "--class-weights median --clip 1 --ema 0.99 --channels-last "
 )
 WHOLE_SMALL = CAMVID_SMALL + "--crop 120 160 --scale 0.5 2 --flip 0.5 --jitter 0.3 --lr 0.003 "
+
+# ISBI-EM for a CPU: slices at their full size, small crops of them, and no more than 300 steps.
+ISBI_SMALL = (
+    "--data isbi --model unet-light --lr 0.003 --batch 4 --crop 160 160 --scale 0.8 1.25 "
+    "--flip 0.5 --jitter 0.3 --elastic 10 --steps 300 --eval-every 75 --checkpoint-every 75 "
+    "--optimizer adamw --weight-decay 0.01 --schedule poly --warmup 40 --class-weights median "
+    "--clip 1 --ema 0.99 --channels-last "
+)
 
 SMALL = (
     # 160 windows of 31x31 are as many pixels as 8 images.
@@ -207,6 +215,8 @@ SMALL = (
     Entry("deeplab-v3-light", WHOLE_SMALL + "--model deeplab-v3-light", views=VIEWS, crf=True),
     Entry("unet-light", WHOLE_SMALL + "--model unet-light", crf=True),
     Entry("full-resolution", WHOLE_SMALL + "--model full-resolution", crf=True),
+    Entry("unet-isbi-light", ISBI_SMALL + "--border-weight 10"),
+    Entry("unet-isbi-light-no-border", ISBI_SMALL),
     *SMALL_LADDER,
 )
 

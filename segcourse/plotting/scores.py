@@ -86,7 +86,12 @@ def score_grid(names: Sequence[str], columns: Sequence[str], scores: object) -> 
 
 @styled
 def named_points(
-    points: Mapping[str, tuple[float, float]], *, xlabel: str, ylabel: str, logarithmic: bool = True
+    points: Mapping[str, tuple[float, float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    logarithmic: bool = True,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> HouseFigure:
     """Points with their names at the right, each joined to its point by a thin line.
 
@@ -95,6 +100,7 @@ def named_points(
         xlabel: with its unit.
         ylabel: with its unit.
         logarithmic: whether x grows by factors.
+        ranges: from a name to the lowest and the highest y, drawn as a line through the point.
 
     Raises:
         ValueError: no point, or one that is not finite (or not positive where x is logarithmic).
@@ -109,6 +115,9 @@ def named_points(
     ax = grid[0, 0]
     if logarithmic:
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:g}")
+    for name, (low, high) in (ranges or {}).items():
+        ax.plot([points[name][0]] * 2, [low, high], color=TEAL, lw=2, alpha=0.6, zorder=2)
     ax.plot(found[:, 0], found[:, 1], "o", color=TEAL, markersize=8, zorder=3)
     order = np.argsort(found[:, 1], kind="stable")
     heights = (np.arange(len(found)) + 0.5) / len(found)
@@ -148,9 +157,9 @@ def one_among(
     for ax, (xlabel, series) in zip(grid[:, 0], panels.items(), strict=True):
         for curves in series.values():
             for x, y in curves:
-                ax.plot(x, y, color=PALE, lw=1.5)
+                ax.plot(x, y, color=PALE, lw=1.0)
         for x, y in series.get(name, ()):
-            ax.plot(x, y, color=TEAL, lw=2.5, marker="o", markersize=5)
+            ax.plot(x, y, color=TEAL, lw=2.0, marker="o", markersize=4)
         ax.set(xlabel=xlabel, ylabel=ylabel)
     grid[0, 0].set_title(name)
     return figure
