@@ -8,7 +8,8 @@ import pytest
 
 from segcourse import claims, results
 from segcourse.claims import HELD, IN_PART, NOT_HELD, NOT_RUN, Finding, judge, on_camvid, on_isbi
-from segcourse.claims.judging import ahead, claim, points, rising, spread
+from segcourse.claims.judging import BAR, ahead, claim, points, rising, spread
+from segcourse.labels import SCENES
 
 ROOT = Path(__file__).parent.parent
 IDS = [one.rule.__name__ for one in claims.CLAIMS]
@@ -96,6 +97,10 @@ def test_a_claim_leads_to_the_section_that_measures_it(one):
     prose = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
     headings = re.findall(r"(?m)^##+ (.+)$", prose)
     assert headings.count(one.section) == 1, one.section
+
+
+def test_bars_are_where_the_rules_look_for_them():
+    assert SCENES.names[BAR] == "bar"
 
 
 def test_no_claim_is_made_twice():

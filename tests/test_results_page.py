@@ -538,6 +538,16 @@ def test_weights_are_listed_with_the_command_that_measures_them_again():
     assert "(https://github.com/segcourse/segcourse/blob/main/weights/a/card.md)" in row
 
 
+def test_a_range_is_a_line_through_its_point():
+    from segcourse import plotting
+
+    points, ranges = {"a": (1.0, 30.0), "b": (2.0, 20.0)}, {"a": (28.0, 33.0)}
+    figure = plotting.named_points(points, xlabel="x", ylabel="y", ranges=ranges)
+    first, *_ = figure.axes[0].lines
+    assert (list(first.get_xdata()), list(first.get_ydata())) == ([1.0, 1.0], [28.0, 33.0])
+    assert len(figure.axes[0].lines) == 2, "the range of one, and the points of both"
+
+
 # ---- records of a folder
 
 
