@@ -920,3 +920,26 @@ def test_every_file_of_the_repository_that_a_page_names_is_there(page):
     for named in re.findall(r"`(?:python )?([\w/]+\.py)\b", prose(page.stem)):
         found = (ROOT / named).is_file() if "/" in named else named in names
         assert found, f"{page.stem} names {named}, which is not in the repository"
+
+
+# ---- results: membranes
+
+
+def test_border_weights_on_membranes_find_more_membrane_and_part_more_cells():
+    border, plain = (
+        {
+            record["seed"]: record["metrics"]["val"]
+            for record in results.read_all("suite_small").values()
+            if record.get("name") == name
+        }
+        for name in ("unet-isbi-light", "unet-isbi-light-no-border")
+    )
+    assert border.keys() == plain.keys()
+    for seed, weighted in border.items():
+        other = plain[seed]
+        assert weighted["objects"]["merged"] < other["objects"]["merged"]
+        assert weighted["objects"]["missed"] > other["objects"]["missed"]
+        assert weighted["objects"]["adapted_rand_error"] > other["objects"]["adapted_rand_error"]
+        assert weighted["iou"]["membrane"] < other["iou"]["membrane"]
+        assert weighted["class_accuracy"]["membrane"] > other["class_accuracy"]["membrane"]
+        assert weighted["class_accuracy"]["cell"] < other["class_accuracy"]["cell"]
