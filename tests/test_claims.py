@@ -275,7 +275,7 @@ def test_border_weights_are_judged_by_merged_cells_and_by_the_rand_error():
     runs[without] = [slices("", 0, 150, 0.4), slices("", 1, 150, 0.4), slices("", 2, 9, 0.1)]
     found = on_isbi.judge_border(runs)
     assert (found.checks, found.verdict) == ((True, True, True, False), IN_PART)
-    assert found.measured.startswith("merged cells 100.0 (100.0 to 100.0) with border weights, ")
+    assert found.measured.startswith("merged cells 100 (100 to 100) with border weights, ")
 
 
 def test_border_weights_are_compared_in_both_lists():

@@ -366,8 +366,10 @@ def test_classes_have_their_best_and_worst_network_and_a_class_that_is_absent_a_
 def test_membranes_are_scored_as_pixels_and_as_cells():
     objects = {"adapted_rand_error": 0.4, "merged": 111, "split": 6, "missed": 52, "objects": 684}
     val = {"miou": 0.7, "iou": {"membrane": 0.6}, "objects": objects}
-    table = result_tables.cells_table(["unet-isbi-light"], {"unet-isbi-light": [run_of(val)]})
-    assert "| U-Net, ISBI-EM, light | 60.0 | 70.0 | 40.0 | 111 | 6 | 52 |" in table
+    runs = {name: [run_of(val)] for name in ("unet-isbi-light", "unet-isbi-light-no-border")}
+    table = result_tables.cells_table(list(runs), runs)
+    assert "| without border weights | 60.0 | 40.0 |" in table
+    assert "| all of it | 60.0 | 40.0 | 111 | 6 | 52 |" in table
 
 
 def run_of(val):

@@ -29,13 +29,18 @@ def judge_border(runs: Mapping[str, Sequence[dict]], size: str = "light") -> Fin
         return None
     checks, told = [], []
     for key, name, say in (
-        ("merged", "merged cells", spread),
+        ("merged", "merged cells", whole),
         ("adapted_rand_error", "adapted Rand error", points),
     ):
         border, plain = ([of[seed][key] for seed in shared] for of in found)
         checks += ahead(plain, border)
         told.append(f"{name} {say(border)} with border weights, {say(plain)} without")
     return Finding("; ".join(told), tuple(checks))
+
+
+def whole(values: Sequence[float]) -> str:
+    """Counts with their spread."""
+    return spread(values, 0)
 
 
 def _objects(run: dict) -> dict:
