@@ -569,3 +569,23 @@ def test_label_maps_come_back_as_frames_and_a_wrong_file_is_named(place):
         results.read_maps("suite_small", "truth-camvid.maps.png", (H, 47))
     with pytest.raises(DataError, match=r"no label maps in .*x\.png .*run the suite again"):
         results.read_maps("suite_small", "x.png", (H, W))
+
+
+def test_the_readme_has_the_numbers_of_the_small_list():
+    small = scoreboard.by_entry(results.read_all("suite_small").values())
+    listed = [e.name for e in SMALL if "--data camvid" in e.flags and not e.change and not e.of]
+    ranked = result_tables.ranked([name for name in listed if name in small], small)
+    titles = scoreboard.short_names(ranked)
+    readme = (ROOT / "README.md").read_text("utf-8").splitlines()
+    (row,) = (line for line in readme if line.startswith("| CamVid at 120x160, 14 light networks"))
+    shown = [*ranked[:3], ranked[-1]]
+    assert ", ".join(titles[name] for name in shown) in row
+    scores = [f"{scoreboard.average(small[name], 'metrics.test.miou'):.3f}" for name in shown]
+    assert f"| {', '.join(scores[:3])}; {scores[3]} |" in row
+    (row,) = (line for line in readme if line.startswith("| ISBI-EM, val, light U-Net"))
+    for name in ("unet-isbi-light", "unet-isbi-light-no-border"):
+        merged, rand = (
+            scoreboard.average(small[name], f"metrics.val.objects.{key}")
+            for key in ("merged", "adapted_rand_error")
+        )
+        assert f"{merged:.0f} and {rand:.2f}" in row
