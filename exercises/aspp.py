@@ -3,7 +3,8 @@
 #
 # These exercises belong to the chapter "ASPP: many fields of view at once". Write your code where
 # it says `raise NotImplementedError`, and run the tests below it. The tests that you see are not
-# all tests: think of sizes and cases that they leave out. You may use torch and numpy.
+# all tests: think of sizes and cases that they leave out. You may use torch and numpy. In a
+# terminal, `segcourse check aspp.ipynb` runs the tests as marking does, and says where to read.
 
 # %%
 import torch

@@ -3,7 +3,8 @@
 #
 # These exercises belong to the chapter "Atrous convolution: holes in the kernel". Write your code
 # where it says `raise NotImplementedError`, and run the tests below it. The tests that you see are
-# not all tests: think of sizes and cases that they leave out. You may use torch and numpy.
+# not all tests: think of sizes and cases that they leave out. You may use torch and numpy. In a
+# terminal, `segcourse check atrous.ipynb` runs the tests as marking does, and says where to read.
 
 # %%
 import torch

@@ -1,9 +1,11 @@
 # %% [markdown]
 # # Exercises: switches, and unpooling
 #
-# These exercises belong to the chapter "DeconvNet: a decoder that remembers where". Write your
-# code where it says `raise NotImplementedError`, and run the tests below it. The tests that you
-# see are not all tests: think of sizes and cases that they leave out. You may use torch and numpy.
+# These exercises belong to the chapter "DeconvNet: a decoder that remembers where". Write your code
+# where it says `raise NotImplementedError`, and run the tests below it. The tests that you see are
+# not all tests: think of sizes and cases that they leave out. You may use torch and numpy. In a
+# terminal, `segcourse check deconvnet.ipynb` runs the tests as marking does, and says where to
+# read.
 
 # %%
 import torch

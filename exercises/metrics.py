@@ -3,7 +3,8 @@
 #
 # These exercises belong to the chapter "What semantic segmentation is". Write your code where it
 # says `raise NotImplementedError`, and run the tests below it. The tests that you see are not all
-# tests: think of sizes and cases that they leave out. You may use torch and numpy.
+# tests: think of sizes and cases that they leave out. You may use torch and numpy. In a terminal,
+# `segcourse check metrics.ipynb` runs the tests as marking does, and says where to read.
 
 # %%
 import torch

@@ -2,8 +2,10 @@
 # # Exercises: stamps, and the matrix that is transposed
 #
 # These exercises belong to the chapter "Upsampling: from a small grid to a large one". Write your
-# code where it says `raise NotImplementedError`, and run the tests below it. The tests that you
-# see are not all tests: think of sizes and cases that they leave out. You may use torch and numpy.
+# code where it says `raise NotImplementedError`, and run the tests below it. The tests that you see
+# are not all tests: think of sizes and cases that they leave out. You may use torch and numpy. In a
+# terminal, `segcourse check upsampling.ipynb` runs the tests as marking does, and says where to
+# read.
 
 # %%
 import torch

@@ -78,6 +78,12 @@ RUNAWAYS = {
     "returns_half_a_surrogate": "return ['\\ud800', 2]",
     "raises_half_a_surrogate": "raise ValueError('\\ud800 \\x00 \\x1b[2J')",
     "returns_a_generator": "return (x for x in places)",
+    "returns_an_endless_range": "return range(10**15)",
+    "returns_a_number_of_a_million_digits": "import sys; sys.set_int_max_str_digits(0)\n"
+    "    return 10**1_000_000",
+    "returns_a_page_with_a_script": "return '<script>alert(1)</script>' * 99",
+    "stops_itself": "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+    "nests_deeper_than_python_follows": f"return {'+'.join(['1'] * 3000)}",
     "fills_the_disk": "f = open('/tmp/x', 'wb')\n    while True: f.write(bytes(1 << 20))",
     "leaves_a_daemon": "import subprocess; subprocess.Popen(['sleep', '98765'], "
     "start_new_session=True)\n    raise ValueError",
@@ -268,6 +274,44 @@ def answer_in_a_cell_of_its_own(folder, good, blank):
 @case(ALL)
 def cells_in_another_order(folder, good, blank):
     good["cells"].reverse()
+    write(folder, good)
+
+
+@case(ALL)
+def nests_as_deep_as_python_follows(folder, good, blank):
+    cell = cell_of(good, "count")
+    cell["source"] = f"deep = {'not ' * 1500}1\n{cell['source']}"
+    write(folder, good)
+
+
+@case(ALL)
+def answer_cut_in_two(folder, good, blank):
+    place = next(i for i, c in enumerate(good["cells"]) if grade_id(c) == "count")
+    half = copy.deepcopy(good["cells"][place])
+    half["source"] = "def how_many(places):\n    return len(places)"
+    good["cells"][place]["source"] = "def count(places):\n    return how_many(places)"
+    good["cells"].insert(place, half)
+    write(folder, good)
+
+
+@case(ALL)
+def both_answers_in_one_cell(folder, good, blank):
+    count = cell_of(good, "count")
+    cell_of(good, "stamp")["source"] += f"\n\n{count['source']}"
+    good["cells"].remove(count)
+    write(folder, good)
+
+
+@case(ALL)
+def answer_turned_into_text(folder, good, blank):
+    cell_of(good, "count")["cell_type"] = "markdown"
+    write(folder, good)
+
+
+@case(ALL)
+def answer_behind_a_line_for_colab(folder, good, blank):
+    cell = cell_of(good, "count")
+    cell["source"] = f"from google.colab import drive\n{cell['source']}"
     write(folder, good)
 
 

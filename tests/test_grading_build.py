@@ -7,7 +7,8 @@ from cli_tools import call
 
 from segcourse.errors import UsageError
 from segcourse.grading import notebook
-from segcourse.grading.marking import Here, mark
+from segcourse.grading.here import Here
+from segcourse.grading.marking import described, mark
 from segcourse.grading.source import load
 from segcourse.grading.student import Cells, definitions, without_magics
 
@@ -175,7 +176,62 @@ def test_check_passes_good_work_with_magics_and_prints(toy, capsys, tmp_path):
 def test_check_notices_an_edited_test(toy, capsys, tmp_path):
     path = written(notebook.release(toy), tmp_path, stamp_one="assert True")
     _, out, _ = call(capsys, "check", path)
-    assert "The cell stamp_one is not as released" in out
+    assert "Your cell stamp_one is not as released. The released one was run" in out
+    assert "not yet  stamp_one (1)" in out
+
+
+def test_check_is_not_fooled_by_lost_metadata_and_reads_scripts(toy, capsys, tmp_path):
+    solved = {cell.name: cell.solved for cell in toy.of("answer")}
+    path = written(notebook.release(toy), tmp_path, **solved)
+    made = json.loads(path.read_text("utf-8"))
+    for cell in made["cells"]:
+        cell["metadata"] = {}
+    notebook.write(made, path)
+    code, out, _ = call(capsys, "check", path)
+    assert (code, "3 of 3 visible tests pass" in out) == (0, True)
+    assert "Noticed: stamp: found by the name it defines." in out
+    assert "why\n  nothing is written yet; a person reads it (2)" in out
+    script = tmp_path / "mine.py"
+    script.write_text("\n\n".join(solved.values()), "utf-8")
+    code, _, err = call(capsys, "check", script)
+    assert (code, "give it with --released" in err) == (2, True)
+    code, out, _ = call(capsys, "check", script, "--released", path)
+    assert (code, "3 of 3 visible tests pass" in out) == (0, True)
+    script.write_text("", "utf-8")
+    script.with_suffix(".ipynb").write_text("{", "utf-8")
+    told = call(capsys, "check", script.with_suffix(".ipynb"), "--released", path)[2]
+    assert "can't be read: no JSON" in told
+    assert "as you got it" in call(capsys, "check", script, "--released", tmp_path / "no")[2]
+
+
+def test_check_counts_the_words_of_a_written_answer(toy, capsys, tmp_path):
+    path = written(notebook.release(toy), tmp_path, why="A sum does not mind the order.")
+    assert "why\n  7 words; a person reads it (2)" in call(capsys, "check", path)[1]
+
+
+def test_check_says_what_is_there_at_home_and_not_in_marking(toy, capsys, tmp_path):
+    answers = {"count": "def count(p):\n    import segcourse.crf\n    return 1"}
+    answers["stamp"] = "def stamp(size, places):\n    return input('what? ')"
+    _, out, _ = call(capsys, "check", written(notebook.release(toy), tmp_path, **answers))
+    assert "segcourse is not there when your work is marked: write the" in out
+    assert "EOFError: EOF when reading a line (line 2 of its cell)" in out
+
+
+def test_check_says_what_a_function_returns_that_a_test_can_not_use(toy, capsys, tmp_path):
+    answers = {"stamp": "def stamp(size, places):\n    return {'a': 1}"}
+    _, out, _ = call(capsys, "check", written(notebook.release(toy), tmp_path, **answers))
+    told = " ".join(out.split())
+    assert "stamp returns a dict of length 1. Is that what its docstring says?" in told
+
+
+def test_values_are_described_in_a_few_words():
+    import numpy
+    import torch
+
+    assert described(torch.zeros(2, 3)) == "a Tensor of shape (2, 3), float32"
+    assert described(numpy.zeros(2)) == "an array of shape (2,), float64"
+    assert len(described("x" * 1000)) == 100
+    assert described(10**5000) == "a huge int"
 
 
 def test_check_refuses_what_is_no_exercise(capsys, tmp_path):
@@ -197,6 +253,15 @@ def test_definitions_leave_out_what_would_run_again():
     kept = definitions("import os\nos._exit(1)\ndef f():\n    return 1\nf()")
     assert kept == "import os\ndef f():\n    return 1"
     assert definitions("def f(:") == ""
+
+
+def test_what_a_cell_defines_behind_a_line_that_fails_is_there():
+    cells = Cells()
+    cell = "import nowhere_at_all\nHALF = 0.5\ndef f(x): return HALF * x\nprint('no')\n1 / 0"
+    assert cells.run(cell).startswith("ModuleNotFoundError: No module named 'nowhere_at_all'")
+    assert cells.call("f", (4,), {}) == 2
+    assert cells.run("def g(x): return x\ndef g(x=1/0): return 3").startswith("ZeroDivisionError")
+    assert cells.call("g", (4,), {}) == 4
 
 
 def test_a_cell_tells_its_error_with_the_line():

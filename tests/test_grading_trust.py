@@ -19,7 +19,8 @@ from cli_tools import call
 
 from segcourse.grading import notebook, shard, walls, wire
 from segcourse.grading.course import Course
-from segcourse.grading.marking import Here, mark
+from segcourse.grading.here import Here
+from segcourse.grading.marking import mark
 from segcourse.grading.sandbox import Limits, Session
 from segcourse.grading.source import load
 
@@ -259,8 +260,9 @@ def test_bytes_are_unpacked_once():
 
 def test_a_test_that_takes_too_much_memory_fails_and_the_process_lives(plain):
     program = (
-        "import sys, json\nfrom segcourse.grading import shard\nfrom segcourse.grading.marking "
-        "import Here, run_test\nimport torch\nshard.limit_memory(3 << 30)\n"
+        "from segcourse.grading import shard\nfrom segcourse.grading.here import Here\n"
+        "from segcourse.grading.marking import run_test\n"
+        "import torch\nshard.limit_memory(3 << 30)\n"
         "for take in ('bytearray(4 << 30)', 'torch.zeros(1 << 32, dtype=torch.uint8)', '1'):\n"
         "    print(repr(run_test(take, 't', {'torch': torch}, Here(), {}, 20)))\n"
     )

@@ -137,9 +137,8 @@ assert (got - want).abs().max() < 1e-12, "at rate 64 the middle tap alone is lef
 
 # %% [markdown] rubric crops
 # - 1 point: the rates. A crop has CROP / 16 cells a side at stride 16. At rate 6 a few cells in the
-#   middle use all nine taps. At rates 12 and 18 none does, and at 18 nearly every cell uses the
-#   middle tap only: the outer weights are hardly trained. In use nearly every cell has all nine
-#   taps.
+#   middle use all nine taps. At rates 12 and 18 none does, and at 18 most cells, or all, use the
+#   middle tap only: the outer weights are hardly trained. In use most cells have all nine taps.
 # - 1 point: image pooling averages CROP by CROP pixels in training and the whole photograph in use,
 #   in which most classes occur. The layers behind it have not seen such means.
 # - 1 point: the batch. Image pooling leaves one value for each channel and image, and batch norm
@@ -152,10 +151,10 @@ assert (got - want).abs().max() < 1e-12, "at rate 64 the middle tap alone is lef
 #
 # **Model answer.** At stride 16 a crop has CROP / 16 cells a side. Rate 6 needs 13 cells from its
 # first tap to its last, so a few cells in the middle use all nine taps. Rate 12 needs 25 and rate
-# 18 needs 37, and the crop has not that many. At rate 18 nearly every cell uses the middle tap
-# alone: the kernel is a 1x1 convolution, and its outer weights stay about where they began. In a
-# photograph of 4,000 pixels nearly every cell has all nine, and weights that were hardly trained
-# speak everywhere.
+# 18 needs 37, and the crop has not that many. At rate 18 most cells use the middle tap alone: the
+# kernel is nearly a 1x1 convolution, and its outer weights stay about where they began. In a
+# photograph of 4,000 pixels most cells have all nine, and weights that were hardly trained speak
+# nearly everywhere.
 #
 # Image pooling has the same fault in another form. In training it averages a crop, with perhaps a
 # meadow and a road in it. In use it averages the whole land, and the layer behind it has never seen

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from segcourse.cli import grade_demo
+from segcourse.cli import grade_demo, grade_marks
 from segcourse.cli.flags import adder
 from segcourse.errors import UsageError
 
@@ -79,6 +79,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=20,
         help="of CPU time, for a cell and for the tests of an answer",
     )
+    command.add_argument(
+        "--only", nargs="+", metavar="STUDENT", help="mark these, and mark them again"
+    )
     command.add_argument("--memory", type=int, default=2048, metavar="MIB", help="of a submission")
     command.add_argument(
         "--without-sandbox",
@@ -111,6 +114,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_stem(command)
     _add_course(command)
     command.add_argument("--feedback", action="store_true", help="write pages for students")
+
+    for name, run, texts, more in (
+        ("sheet", grade_marks.run_sheet, grade_marks.SHEET, grade_marks.configure_sheet),
+        ("total", grade_marks.run_total, grade_marks.TOTAL, grade_marks.configure_total),
+        ("fill", grade_marks.run_fill, grade_marks.FILL, grade_marks.configure_fill),
+    ):
+        command = add(name, run, *texts)
+        if name != "total":
+            _add_stem(command)
+        _add_course(command)
+        more(command)
 
 
 def _add_sources(command: argparse.ArgumentParser) -> None:
@@ -168,9 +182,10 @@ def run_build(args: argparse.Namespace) -> int:
     made = assignments(args)
     book = _gradebook(args, course)
     for assignment in made:
-        path = course.build(assignment)
-        if book:
-            book.add(assignment.stem, args.due)
+        with course.whole(assignment.stem):
+            path = course.build(assignment)
+            if book:
+                book.add(assignment.stem, args.due)
         print(f"{assignment.stem}: {sum(cell.points for cell in assignment.cells)} points, {path}")
     return 0
 
@@ -191,9 +206,11 @@ def run_intake(args: argparse.Namespace) -> int:
         rows.append({**row, "human": taken.human, "timestamp": taken.timestamp})
         for note in taken.notes:
             print(f"{taken.student}: {note}")
-    course.write_intake(args.stem, rows)
     people = sum(row["human"] for row in rows)
     print(f"{args.stem}: {len(rows)} submissions taken in, {people} for a person to look at")
+    if kept := course.kept(args.stem, [row["student"] for row in rows]):
+        print(f"{args.stem}: {len(kept)} from before that are not in {args.received} are kept")
+    course.write_intake(args.stem, sorted(rows + kept, key=lambda row: row["student"]))
     return 0
 
 
@@ -211,6 +228,8 @@ def run_run(args: argparse.Namespace) -> int:
     limits = {"cell_seconds": args.seconds, "answer_seconds": args.seconds}
     limits["memory_mib"] = args.memory
     tasks = course.tasks(args.stem, limits, not args.without_sandbox)
+    if args.only:
+        tasks = course.only(tasks, args.only)
     if args.scheduler:
         run = functools.partial(batch.grade_on_cluster, address=args.scheduler)
     else:
@@ -266,11 +285,17 @@ def run_report(args: argparse.Namespace) -> int:
     found = report.lines(course, args.stem, book.scores(args.stem) if book else None)
     graded = report.items(release)
     stubs = source["metadata"]["segcourse"]["stubs"]
+    texts = {notebook.grade_id(c): notebook.text_of(c) for c in source["cells"]}
     title = notebook.text_of(release["cells"][0]).splitlines()[0].lstrip("# ")
     folder = course.root / "report"
     folder.mkdir(exist_ok=True)
     page, table = folder / f"{args.stem}.html", folder / f"{args.stem}.csv"
-    page.write_text(report.page(title, graded, found, stubs), "utf-8")
+    known = {
+        item.name: f"{texts[f'{item.name}_text']}\n{texts[item.name]}"
+        for item in graded
+        if item.written
+    }
+    page.write_text(report.page(title, graded, found, stubs, known), "utf-8")
     table.write_text(report.to_csv(args.stem, graded, found), "utf-8")
     people, open_ = sum(bool(line.reasons) for line in found), sum(line.open for line in found)
     print(f"{args.stem}: {len(found)} submissions, {people} for a person to look at, ", end="")

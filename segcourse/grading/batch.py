@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -92,8 +92,17 @@ def _tried(shard: Shard, task: Task) -> dict:
 
 
 def key(task: Task) -> str:
-    """A digest of all that a record depends on."""
-    return hashlib.sha256(json.dumps(asdict(task), sort_keys=True).encode()).hexdigest()
+    """A digest of all that a record depends on, but for the limits."""
+    about = asdict(task) | {"limits": {}}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def holds(record: Mapping, task: Task) -> bool:
+    """Whether a record is what marking the task again would give."""
+    if record.get("key") != key(task) or record.get("failed"):
+        return False
+    # Other limits matter to what they have ended, and to nothing else.
+    return not record.get("incidents") or record.get("limits") == dict(task.limits)
 
 
 def grade_all(
@@ -110,17 +119,17 @@ def grade_all(
         Every record, those of earlier runs first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    left, keys = [], {}
+    left, known = [], {task.student: task for task in tasks}
     for task in tasks:
         path = folder / f"{task.student}.json"
-        keys[task.student] = key(task)
         record = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        if record.get("key") == keys[task.student] and not record.get("failed"):
+        if holds(record, task):
             yield record
         else:
             left.append(task)
     for record in run(left) if left else ():
-        record["key"] = keys[record["student"]]
+        task = known[record["student"]]
+        record |= {"key": key(task), "limits": dict(task.limits)}
         path = folder / f"{record['student']}.json"
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         partial.write_text(json.dumps(record, indent=1), "utf-8")

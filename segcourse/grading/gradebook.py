@@ -13,6 +13,7 @@ from pathlib import Path
 from segcourse.errors import UsageError
 from segcourse.grading import notebook, wire
 from segcourse.grading.course import Course
+from segcourse.grading.marking import role
 
 CONFIG = '''\
 """nbgrader's settings for this course; formgrader reads them, too."""
@@ -114,7 +115,8 @@ class Gradebook:
     def save(self, stem: str, records: Iterable[Mapping]) -> list[str]:
         """Write records into the gradebook, and the marked notebooks into autograded/.
 
-        A record that can't be written becomes one that a person must look at, on the disk, too.
+        A record that is in it already is passed over: nothing that a person has done since is
+        touched. One that can't be written becomes one that a person must look at, on the disk, too.
 
         Returns:
             The students whose records could not be written.
@@ -125,9 +127,14 @@ class Gradebook:
         source, lost = self.course.read("source", stem), []
         with _quiet(), _opened_once(self.url) as book:
             steps = [SaveAutoGrades(config=config), AssignLatePenalties(config=config)]
+            there = {one.student.id for one in book.assignment_submissions(stem)}
             for record in records:
+                stamp = self._stamp(stem, record["student"])
+                if record.get("saved") == stamp and record["student"] in there:
+                    continue
                 try:
                     self._save_one(book, steps, stem, record, source)
+                    self.course.put_record({**record, "saved": stamp}, stem)
                 except Exception as error:
                     book.db.rollback()
                     record = unsaved(record, error)
@@ -142,28 +149,64 @@ class Gradebook:
     def _save_one(self, book, steps: list, stem: str, record: Mapping, source: dict) -> None:
         """One record; its marks are there when its notebook is."""
         student = record["student"]
-        path = self.course.notebook("submitted", stem, student)
         hidden = notebook.hidden_sources(source)
-        marked = with_outputs(json.loads(path.read_text("utf-8")), record, hidden)
+        marked = with_outputs(self.course.read("submitted", stem, student), record, hidden)
         made = _notebook(marked)
-        stamp = path.with_name("timestamp.txt")
-        time = _time(stamp.read_text("utf-8")) if stamp.exists() else None
+        time = _time(self._stamp(stem, student))
         book.update_or_create_student(student)
         book.update_or_create_submission(stem, student, timestamp=time)
         for step in steps:
             step.preprocess(made, self._resources(stem, student))
-        if record.get("failed"):
-            grades = book.find_submission_notebook(stem, stem, student).grades
-            for grade in grades:
+        grades = book.find_submission_notebook(stem, stem, student).grades
+        kept = self.course.notebook("autograded", stem, student)
+        before = json.loads(kept.read_text("utf-8")) if kept.exists() else {"cells": []}
+        for grade in grades:
+            if record.get("failed"):
                 grade.auto_score, grade.needs_manual_grade = None, True
+            elif grade.manual_score is not None:
+                # Points given by hand hold as long as what they were given for is the same.
+                same = _work(before, grade.name) == _work(marked, grade.name)
+                grade.needs_manual_grade = not same
         marked = with_rubrics(marked, source)
-        notebook.write(marked, self.course.notebook("autograded", stem, student))
+        notebook.write(marked, kept)
         book.write()
+
+    def _stamp(self, stem: str, student: str) -> str:
+        """When it was handed in, as its file says."""
+        path = self.course.notebook("submitted", stem, student).with_name("timestamp.txt")
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def give(self, stem: str, given: Mapping[tuple[str, str], tuple[float, str]]) -> None:
+        """Give points by hand.
+
+        Args:
+            stem: of the assignment.
+            given: by student and cell, the points and a comment.
+
+        Raises:
+            UsageError: a submission is not in the gradebook.
+        """
+        from nbgrader.api import Gradebook as Api
+        from nbgrader.api import MissingEntry
+
+        with _quiet(), Api(self.url, "segcourse") as book:
+            for (student, name), (points, comment) in given.items():
+                try:
+                    grade = book.find_grade(name, stem, stem, student)
+                except MissingEntry as error:
+                    raise UsageError(
+                        f"{student} is not in the gradebook: run `segcourse grade run {stem}` first"
+                    ) from error
+                grade.manual_score, grade.needs_manual_grade = points, False
+                if comment:
+                    book.find_comment(name, stem, stem, student).manual_comment = comment
+            book.db.commit()
 
     def scores(self, stem: str) -> dict[str, dict]:
         """By student: the score of each graded cell (None: not graded yet), penalty, timestamp.
 
-        Manual marks and penalties are nbgrader's.
+        Manual marks and penalties are nbgrader's. `again` names cells whose points were given by
+        hand before the work was marked anew.
         """
         from nbgrader.api import Gradebook as Api
 
@@ -171,13 +214,16 @@ class Gradebook:
         found = {}
         with _quiet(), Api(self.url, "segcourse") as book:
             for submission in book.assignment_submissions(stem):
-                cells = {}
+                cells, again = {}, []
                 for made in submission.notebooks:
                     for grade in made.grades:
                         open_ = grade.needs_manual_grade and grade.manual_score is None
                         cells[grade.name] = None if open_ else float(grade.score)
+                        if grade.needs_manual_grade and not open_:
+                            again.append(grade.name)
                 found[submission.student.id] = {
                     "cells": cells,
+                    "again": sorted(again),
                     "penalty": float(submission.late_submission_penalty or 0),
                     "timestamp": str(submission.timestamp or ""),
                 }
@@ -220,6 +266,14 @@ class Gradebook:
     def _resources(self, stem: str, student: str) -> dict:
         words = {"assignment": stem, "notebook": stem, "student": student, "db_url": self.url}
         return {"nbgrader": words}
+
+
+def _work(made: dict, name: str) -> list[str]:
+    """What points for a cell were given for: what was written there, or for a test all code."""
+    cells = [c for c in made["cells"] if c["metadata"].get("segcourse") != "rubric"]
+    written = [c for c in cells if c["cell_type"] == "markdown" and notebook.grade_id(c) == name]
+    code = [c for c in cells if role(c) in ("answer", "extra")]
+    return [notebook.text_of(c) for c in written or code]
 
 
 def unsaved(record: Mapping, error: Exception) -> dict:

@@ -1,7 +1,7 @@
 """Mark one notebook: student cells go to a session, test cells run here on proxies.
 
 A session is where the student's code lives: behind the wall (`sandbox.Session`), or in this
-process (`Here`) when a student checks the own work.
+process (`here.Here`) when a student checks the own work.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from segcourse.grading import student, wire
+from segcourse.grading import wire
 from segcourse.grading.notebook import grade_id, text_of
 
 LONGEST_TEXT = 10_000
@@ -47,69 +47,49 @@ class Session(Protocol):
         """Begin anew, and run the first cells alone; later calls go on from there."""
 
 
-class Here:
-    """A session in this process, by value like the other one."""
-
-    def __init__(self):
-        self.cells = student.Cells()
-        self.ran: list[str] = []
-        self.before: list[str] | None = None
-
-    def run(self, source: str) -> tuple[str, str]:
-        """Run a cell and keep what it prints."""
-        self.ran.append(source)
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            error = self.cells.run(source)
-        return out.getvalue(), error
-
-    def call(self, name: str, args: tuple, kwargs: dict):
-        """Call a function with copies, and copy what it returns."""
-        args, kwargs = wire.copied(args), wire.copied(kwargs)
-        return self._told(lambda: self.cells.call(name, args, kwargs), name)
-
-    def value(self, name: str):
-        """Copy a value."""
-        return self._told(lambda: self.cells.value(name), name)
-
-    def start_tests(self, answer: str) -> None:
-        """Nobody is in a hurry here."""
-
-    def again(self, cells: int) -> None:
-        """Begin anew with the first cells, or go on to there."""
-        if self.before is None:
-            self.before, self.ran, self.cells = self.ran, [], student.Cells()
-        while len(self.ran) < cells:
-            self.run(self.before[len(self.ran)])
-
-    def _told(self, get, name: str):
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                value = get()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise StudentError(student.in_words(error)) from None
-        try:
-            return wire.copied(value)
-        except wire.NotPlain as error:
-            raise StudentError(not_plain(name, error)) from None
-
-
 def not_plain(name: str, error: Exception) -> str:
     """What a student is told whose function returns an object."""
     return f"{name} returns {error}; it should return plain values or tensors ({wire.KINDS})"
 
 
 class Proxy:
-    """Stands for a student's function in the tests: only calls go through."""
+    """Stands for a student's function in the tests: only calls go through.
 
-    def __init__(self, session: Session, name: str):
-        self._session, self._name, self.__name__ = session, name, name
+    Args:
+        session: where the function is.
+        name: of the function.
+        last: holds the name of what was called last, and what it has returned.
+    """
+
+    def __init__(self, session: Session, name: str, last: list):
+        self._session, self._name, self.__name__, self._last = session, name, name, last
 
     def __call__(self, *args, **kwargs):
         """Call the student's function."""
-        return self._session.call(self._name, args, kwargs)
+        self._last.clear()
+        value = self._session.call(self._name, args, kwargs)
+        self._last[:] = self._name, value
+        return value
+
+
+def described(value) -> str:
+    """What a value is, in a few words.
+
+    >>> described(3), described((1, 2)), described("no idea"), described(None)
+    ('the int 3', 'a tuple of length 2', "the str 'no idea'", 'None')
+    """
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    if hasattr(value, "shape"):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"a {kind} of shape {tuple(value.shape)}, {dtype}".replace("a ndarray", "an array")
+    if isinstance(value, list | tuple | dict | set | frozenset | range):
+        return f"a {kind} of length {len(value)}"
+    try:
+        return f"the {kind} {value!r}"[:100]
+    except ValueError:  # more digits than Python writes
+        return f"a huge {kind}"
 
 
 @dataclass(frozen=True)
@@ -212,34 +192,40 @@ def run_test(
         names: the student's names that the test may use, each a 'function' or a 'value'.
         seconds: for the test.
     """
-    space = dict(trusted)
+    space, last = dict(trusted), []
     file = f"<test {name}>"
     out = io.StringIO()
     try:
         with contextlib.redirect_stdout(out), time_limit(seconds):
             for known, kind in names.items():
                 function = kind == "function"
-                space[known] = Proxy(session, known) if function else session.value(known)
+                space[known] = Proxy(session, known, last) if function else session.value(known)
             exec(compile(source, file, "exec"), space)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return wire.printable(_failure(error, source, file)[:LONGEST_TEXT])
+        return wire.printable(_failure(error, source, file, last)[:LONGEST_TEXT])
     return ""
 
 
-def _failure(error: BaseException, source: str, file: str) -> str:
+def _failure(error: BaseException, source: str, file: str, last: list) -> str:
     if isinstance(error, StudentError):
         return str(error)
     if isinstance(error, TimeoutError):
-        return "the test did not end in time"
+        return str(error)
     if isinstance(error, AssertionError) and str(error):
         return str(error)
     lines = source.splitlines()
     frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    where = f" at: {lines[frames[0] - 1].strip()}" if frames else ""
-    text = "" if isinstance(error, AssertionError) else f": {type(error).__name__}: {error}"
-    return f"the test fails{where}{text}"
+    where = f" at: {lines[frames[0] - 1].strip().rstrip(':')}" if frames else ""
+    if isinstance(error, AssertionError):
+        return f"the test fails{where}"
+    told = f"the test fails{where}: {type(error).__name__}: {error}"
+    # An assert has words of its own; what a test stumbles over has not.
+    if not last:
+        return told
+    name, value = last
+    return f"{name} returns {described(value)}. Is that what its docstring says? Here {told}"
 
 
 @contextlib.contextmanager
@@ -251,7 +237,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
 
     def stop(*_):
-        raise TimeoutError("the test did not end in time")
+        raise TimeoutError("the test did not end in time: an endless loop?")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -3,6 +3,7 @@
 Notebooks are plain dicts of JSON here, so that neither nbformat nor nbgrader is needed to make one.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -55,6 +56,9 @@ def _notebook(assignment: Assignment, solved: bool) -> dict:
         about["stubs"] = {cell.name: cell.source for cell in assignment.of("answer")}
         about["stubs"] |= {cell.name: PLACEHOLDER for cell in assignment.of("question")}
     about["hidden"] = [cell.name for cell in assignment.of("hidden")]
+    if not solved:
+        # A check rebuilds a student's notebook on the release, as intake does, and has no other.
+        about["released"] = copy.deepcopy(cells)
     return {
         "cells": cells,
         "metadata": {

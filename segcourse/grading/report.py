@@ -36,6 +36,7 @@ class Line:
         penalty: points taken off for being late.
         reasons: why a person should look at it.
         answers: source of each answer by name.
+        written: text of each answer in writing by name.
     """
 
     student: str
@@ -43,6 +44,7 @@ class Line:
     penalty: float = 0.0
     reasons: Sequence[str] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:
@@ -98,12 +100,15 @@ def lines(course: Course, stem: str, scores: Mapping[str, dict] | None) -> list[
         made = course.read("submitted", stem, student)
         texts = {notebook.grade_id(c): notebook.text_of(c) for c in made["cells"]}
         answers = {c.group: texts[c.group] for c in graded if not c.written}
+        written = {c.name: texts[c.name] for c in graded if c.written}
         reasons = [note for note in row["notes"] if row["human"]] + record["incidents"]
         if scores is not None and student not in scores:
             cells, penalty = {item.name: None for item in graded}, 0.0
             reasons.append("not in the gradebook: run `segcourse grade run` again")
         elif scores is not None:
             cells, penalty = scores[student]["cells"], scores[student]["penalty"]
+            for name in scores[student]["again"]:
+                reasons.append(f"{name}: handed in anew since it was graded by hand")
         else:
             marks = {m["name"]: m["score"] for m in record["marks"]}
             # A question whose text is untouched is worth nothing; another one waits for a person.
@@ -111,7 +116,7 @@ def lines(course: Course, stem: str, scores: Mapping[str, dict] | None) -> list[
                 if item.written and texts[item.name] == stubs[item.name]:
                     marks[item.name] = 0.0
             cells, penalty = {item.name: marks.get(item.name) for item in graded}, 0.0
-        found.append(Line(student, cells, penalty, list(dict.fromkeys(reasons)), answers))
+        found.append(Line(student, cells, penalty, list(dict.fromkeys(reasons)), answers, written))
     return found
 
 
@@ -125,7 +130,7 @@ def to_csv(stem: str, graded: Sequence[Item], found: Sequence[Line]) -> str:
     for line in found:
         status = "ungraded" if line.open else "graded"
         total = "" if line.open else f"{line.score:g}"
-        row = [_cell(line.student), stem, total, f"{most:g}", f"{line.penalty:g}", status]
+        row = [as_text(line.student), stem, total, f"{most:g}", f"{line.penalty:g}", status]
         for item in graded:
             score = line.cells.get(item.name)
             row.append("" if score is None else f"{score:g}")
@@ -133,12 +138,18 @@ def to_csv(stem: str, graded: Sequence[Item], found: Sequence[Line]) -> str:
     return out.getvalue()
 
 
-def _cell(text: str) -> str:
+def as_text(text: str) -> str:
     """A name that a spreadsheet would take for a formula is quoted."""
     return f"'{text}" if text[:1] in "=+-@\t" else text
 
 
-def page(title: str, graded: Sequence[Item], found: Sequence[Line], stubs: Mapping) -> str:
+def page(
+    title: str,
+    graded: Sequence[Item],
+    found: Sequence[Line],
+    stubs: Mapping[str, str],
+    known: Mapping[str, str] | None = None,
+) -> str:
     """The report as one HTML page without links to anything outside.
 
     Args:
@@ -146,10 +157,11 @@ def page(title: str, graded: Sequence[Item], found: Sequence[Line], stubs: Mappi
         graded: its items.
         found: its students.
         stubs: source of each answer as released, by name.
+        known: of each question, text whose phrases anybody may have.
     """
     parts = [f"<h1>{_safe(title)}</h1>", _summary(graded, found)]
     parts += [_people(found), _by_item(graded, found), _by_student(graded, found)]
-    parts.append(_alike(graded, found, stubs))
+    parts += [_alike(graded, found, stubs), _alike_in_words(graded, found, known or {})]
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -282,4 +294,22 @@ def _alike(graded: Sequence[Item], found: Sequence[Line], stubs: Mapping[str, st
             )
             parts.append(f"<h3>{_safe(name)}: {_safe(', '.join(group))}</h3>")
             parts.append(f'<div class="pair">{shown}</div>')
+    return "\n".join(parts if count else [*parts, "<p>None.</p>"])
+
+
+def _alike_in_words(graded: Sequence[Item], found: Sequence[Line], known: Mapping) -> str:
+    parts = ["<h2>Answers in writing with the same phrases</h2>"]
+    parts.append(
+        f"<p>Pairs in which {similar.SHARED:.0%} or more of the phrases of {similar.PHRASE} words "
+        "are the same; those of the question and of the rubric do not count. Two who have talked "
+        "write alike, too: this is a reason to ask, and no proof.</p>"
+    )
+    count = 0
+    for name in (item.name for item in graded if item.written):
+        texts = {line.student: line.written.get(name, "") for line in found}
+        for a, b, share in similar.alike_in_words(texts, known.get(name, "")):
+            count += 1
+            parts.append(f"<h3>{_safe(name)}: {_safe(a)}, {_safe(b)}: {share:.0%}</h3>")
+            both = "".join(f"<div><p>{_safe(texts[who])}</p></div>" for who in (a, b))
+            parts.append(f'<div class="pair">{both}</div>')
     return "\n".join(parts if count else [*parts, "<p>None.</p>"])

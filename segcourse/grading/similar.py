@@ -1,12 +1,18 @@
-"""Answers that are the same but for names, comments and layout: compared as syntax trees."""
+"""Answers that are alike: code as syntax trees, writing by the phrases that two have in common."""
 
 import ast
 import hashlib
+import itertools
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 
+from segcourse.grading.student import LONGEST, NOT_PARSED
+
 SHORTEST = 18
 """Nodes of a tree below which being alike says nothing."""
+PHRASE, FEWEST, SHARED = 5, 12, 0.4
+"""Words of a phrase; phrases below which being alike says nothing; the share that is told."""
 
 
 def shape(source: str) -> str | None:
@@ -24,9 +30,15 @@ def shape(source: str) -> str | None:
     True
     """
     try:
+        if len(source) > LONGEST:
+            raise ValueError
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _shape(tree)
+    except NOT_PARSED:
         return None
+
+
+def _shape(tree: ast.AST) -> str | None:
     names: dict[str, str] = {}
     bound = _bound(tree)
     count = 0
@@ -72,3 +84,29 @@ def groups(sources: Mapping[str, str], stub: str) -> list[list[str]]:
         if digest and digest != shape(stub):
             found[digest].append(student)
     return sorted((sorted(group) for group in found.values() if len(group) > 1), key=len)[::-1]
+
+
+def phrases(text: str) -> set[tuple[str, ...]]:
+    """Every few words that follow each other."""
+    words = re.findall(r"\w+", text.casefold())
+    return set(zip(*(words[start:] for start in range(PHRASE)), strict=False))
+
+
+def alike_in_words(texts: Mapping[str, str], known: str = "") -> list[tuple[str, str, float]]:
+    """Pairs of written answers that have many phrases in common, the most alike first.
+
+    Args:
+        texts: by student.
+        known: text whose phrases anybody may have, such as the question.
+
+    Returns:
+        Two students, and the share of the shorter answer's phrases that the other one has.
+    """
+    common, found = phrases(known), []
+    own = {student: phrases(text) - common for student, text in sorted(texts.items())}
+    own = {student: said for student, said in own.items() if len(said) >= FEWEST}
+    for (a, first), (b, second) in itertools.combinations(own.items(), 2):
+        share = len(first & second) / min(len(first), len(second))
+        if share >= SHARED:
+            found.append((a, b, share))
+    return sorted(found, key=lambda pair: -pair[2])

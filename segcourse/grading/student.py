@@ -6,11 +6,20 @@ code on the student's own machine without a wall.
 
 import ast
 import builtins
+import contextlib
 import linecache
 import re
 import sys
 import traceback
 import types
+
+KEPT = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+"""What a cell defines for others."""
+NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What code raises that is broken, or nested deeper than Python follows."""
+LONGEST = 200_000
+"""Characters of a cell whose tree is made: a tree is hundreds of times larger."""
+MAGIC_VALUE = re.compile(r"(\s*[\w, ]+=\s*)[!%]\w")
 
 
 class Cells:
@@ -31,8 +40,27 @@ class Cells:
             linecache.cache[name] = (len(source), None, source.splitlines(True), name)
             exec(compile(source, name, "exec", dont_inherit=True), self.names)
         except BaseException as error:
-            return in_words(error)
+            told = in_words(error)
+            self._definitions_behind(error, source, name)
+            return told
         return ""
+
+    def _definitions_behind(self, error: BaseException, source: str, name: str) -> None:
+        """Go on behind a line that fails: what it needs may be elsewhere, such as a drive.
+
+        Only functions, classes, imports and values follow; nothing is told of them.
+        """
+        try:
+            body = ast.parse(source).body
+            frames = traceback.extract_tb(error.__traceback__)
+            failed = next(frame.lineno for frame in frames if frame.filename == name)
+        except BaseException:
+            return
+        for node in body:
+            if node.lineno > failed and isinstance(node, (*KEPT, ast.Assign, ast.AnnAssign)):
+                made = compile(ast.Module([node], []), name, "exec", dont_inherit=True)
+                with contextlib.suppress(BaseException):
+                    exec(made, self.names)
 
     def call(self, name: str, args: tuple, kwargs: dict):
         """Call what a cell has defined under this name."""
@@ -48,22 +76,29 @@ class Cells:
 
 
 def without_magics(source: str) -> str:
-    """Source without IPython's own lines (`%time`, `!pip`), which are no Python.
+    """Source without IPython's own lines (`%time`, `!pip`, `x = !ls`, `f?`), which are no Python.
 
     >>> without_magics("%matplotlib inline\\nx = 7 \\\\\\n  % 3")
     'pass\\nx = 7 \\\\\\n  % 3'
+    >>> without_magics("files = !ls\\n?max\\nmax?")
+    'files = None\\npass\\npass'
     """
     try:
-        ast.parse(source)
+        if len(source) <= LONGEST:
+            ast.parse(source)
         return source
-    except (SyntaxError, ValueError):
+    except NOT_PARSED:
         pass
     lines = source.split("\n")
     for place, line in enumerate(lines):
         bare = line.lstrip()
         continued = place > 0 and lines[place - 1].rstrip().endswith("\\")
-        if bare[:1] in ("%", "!") and not continued:
+        if continued:
+            continue
+        if bare[:1] in ("%", "!", "?") or bare.rstrip()[-1:] == "?":
             lines[place] = line[: len(line) - len(bare)] + "pass"
+        elif found := MAGIC_VALUE.match(line):
+            lines[place] = f"{found[1]}None"
     return "\n".join(lines)
 
 
@@ -71,16 +106,16 @@ def definitions(source: str) -> str:
     """The imports and definitions of a cell alone: what can be run again after a crash."""
     try:
         body = ast.parse(without_magics(source)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "\n".join(ast.unparse(node) for node in body if isinstance(node, KEPT))
+    except NOT_PARSED:
         return ""
-    kept = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
-    return "\n".join(ast.unparse(node) for node in body if isinstance(node, kept))
 
 
 def in_words(error: BaseException) -> str:
     """An error as one line, with the line of the cell it came from."""
     try:
-        text = f"{type(error).__name__}: {error}".rstrip(": ")[:1000]
+        said = error.msg if isinstance(error, SyntaxError) else error
+        text = f"{type(error).__name__}: {said}".rstrip(": ")[:1000]
     except BaseException:
         text = type(error).__name__[:100]
     try:
@@ -105,8 +140,10 @@ def defined(source: str) -> list[str]:
     (['SIZE', 'stamp'], ['stamp'])
     """
     try:
+        if len(source) > LONGEST:
+            raise ValueError
         body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except NOT_PARSED:
         return re.findall(r"(?m)^(?:def|class) +(\w+)", source)
     names = []
     for node in body:
