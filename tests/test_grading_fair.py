@@ -104,7 +104,7 @@ def test_a_check_says_that_cells_before_a_given_one_break_it(task, tmp_path):
     task["notebook"]["cells"].insert(1, cell)
     (tmp_path / "plain.ipynb").write_text(json.dumps(task["notebook"]), "utf-8")
     with pytest.raises(UsageError, match=r"__import__ not found.*cells before it have changed"):
-        check.run(argparse.Namespace(notebook=tmp_path / "plain.ipynb"))
+        check.run(argparse.Namespace(notebook=tmp_path / "plain.ipynb", released=None))
 
 
 @needs_walls
