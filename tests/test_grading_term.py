@@ -297,6 +297,15 @@ def test_the_sum_counts_what_was_not_handed_in_as_nothing_and_waits_for_what_is_
     ]
 
 
+def test_a_sum_of_nothing_is_told(term):
+    told = "nothing is taken in yet"
+    assert told in term.grade("total")[2]
+    table = term.root / "grades.csv"
+    table.write_text("ID,Grade\n", "utf-8")
+    words = ["--table", table, "--key", "ID", "--column", "Grade"]
+    assert told in term.grade("fill", "total", *words)[2]
+
+
 def test_a_class_of_two_assignments_from_download_to_platform(term):
     moodle = "Anna Kim_657831_assignsubmission_file"
     term.hand_in("", f"{moodle}/plain.ipynb")

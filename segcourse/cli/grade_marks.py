@@ -78,6 +78,8 @@ def _totals(args: argparse.Namespace, students: list[str]) -> tuple[list, dict[s
 
     course = Course(args.course)
     stems = course.taken_in()
+    if not stems:
+        raise UsageError("nothing is taken in yet: run `segcourse grade intake` first")
     points = {
         stem: sum(item.points for item in report.items(course.read("release", stem)))
         for stem in stems
