@@ -155,7 +155,7 @@ def test_one_seed_is_shown_without_a_spread_and_is_called_one_seed(place, capsys
     assert "| FCN-8s | 31.0 | 41.0 | 20.0 | 80.0 |" in told
     assert "3 records, seed 0. CPU: A processor, 1 of 2 cores. segcourse 0.1.0" in told
     assert "**not held (0 of 1)**: 31.0 against 42.0" in told
-    assert "(3 networks, 1 seeds each): first on test is FCN-16s, 42.0 %" in told
+    assert "(3 networks, 1 seed each): first on test is FCN-16s, 42.0 %" in told
     count = len([e for e in SMALL if not e.change and not e.seconds])
     assert f"Not run yet, {count - 3} of {count}: FCN-32s, light;" in told
     assert "Val is above test for 3 of 3 networks, by 10.0 points on average." in told
