@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Protocol
 
 from segcourse.result_tables import Runs
-from segcourse.scoreboard import ABSENT, NOT_RUN, average, cell, markdown_table, seeds, values
+from segcourse.scoreboard import ABSENT, average, cell, markdown_table, seeds, values
 
 VAL, TEST, VIEWS = "metrics.val.miou", "metrics.test.miou", "metrics.test_views.miou"
 
@@ -113,12 +113,15 @@ def told(found: Sequence[Row]) -> str:
     """The ladder in a list of sentences: what was kept, what was not, and where it came to."""
     measured = [row for row in found if row.gains]
     if not measured:
-        return f"{NOT_RUN.capitalize()}."
+        return "No change of this ladder was run yet."
     kept = [row for row in measured if row.rung.kept]
     left = [row for row in measured if not row.rung.kept]
     said = [f"{len(kept)} of {len(measured)} changes were kept: {_named(kept)}."]
     if left:
         said.append(f"Not kept: {_named(left)}.")
+    other = [row for row in measured if (row.gain > 0) != row.rung.kept]
+    if other:
+        said.append(f"The mean over the seeds that are there says otherwise of {_named(other)}.")
     fell = [row for row in kept if mean(row.test_gains) < 0]
     if fell:
         named = ", ".join(f"{row.rung.short} ({_gains(row.test_gains)})" for row in fell)

@@ -162,33 +162,6 @@ def costs(
     return markdown_table(["network", *units, f"seconds to {100 * aim:.0f} on val"], rows)
 
 
-def ladder(steps: Sequence[tuple[str, str, bool]], runs: Runs) -> str:
-    """The recipe, one change at a time: what each step gives on val, against the last kept one.
-
-    Args:
-        steps: entries in order, each with what it changes and whether later steps build on it.
-        runs: records of those that were run.
-    """
-    rows, before = [], float("nan")
-    for name, change, kept in steps:
-        found = runs.get(name, ())
-        now = average(found, "metrics.val.miou")
-        gain = 100 * (now - before)
-        rows.append(
-            [
-                change,
-                seeds(found),
-                cell(found, "metrics.val.miou") if found else "",
-                ABSENT if gain != gain else f"{gain:+.1f}",
-                ABSENT if not found else "yes" if kept else "no",
-                cell(found, "metrics.test.miou") if found else "",
-            ]
-        )
-        before = now if kept else before
-    columns = ["what changed", "seeds", "val mIoU", "gain", "kept", "test mIoU"]
-    return markdown_table(columns, rows, 2)
-
-
 def weights(records: Sequence[dict]) -> str:
     """The committed weights: what they are, what was measured, and what measures it again."""
     cards = "https://github.com/segcourse/segcourse/blob/main/weights"

@@ -30,6 +30,7 @@ def ran(val, test):
     return {r.name: [record(*two)] for r, *two in zip(RUNGS, val, test, strict=False)}
 
 
+NOTHING = "No change of this ladder was run yet."
 VAL, TEST = (0.5, 0.4, 0.52, 0.6), (0.4, 0.45, 0.38, 0.5)
 
 
@@ -87,9 +88,20 @@ def test_the_sentences_name_what_was_kept_what_was_not_and_where_test_fell():
     ]
 
 
+def test_seeds_that_came_later_and_say_otherwise_are_told():
+    """A rung was left out for its first seed, and the others are on its side."""
+    runs = ran(VAL, TEST)
+    runs["small-0-a"].append(record(0.3, 0.3, 1))
+    runs["small-1-b"].append(record(0.6, 0.3, 1))
+    lines = ladder_tables.told(ladder_tables.rows(RUNGS, runs)).splitlines()
+    assert lines[1] == "- Not kept: b (+10.0 (−10.0 to +30.0))."
+    said = "- The mean over the seeds that are there says otherwise of b (+10.0 (−10.0 to +30.0))."
+    assert lines[2] == said
+
+
 def test_a_ladder_without_records_or_with_its_first_rung_alone_says_so():
-    assert ladder_tables.told(ladder_tables.rows(RUNGS, {})) == "Not run yet."
-    assert ladder_tables.told(ladder_tables.rows(RUNGS, ran(VAL[:1], TEST))) == "Not run yet."
+    assert ladder_tables.told(ladder_tables.rows(RUNGS, {})) == NOTHING
+    assert ladder_tables.told(ladder_tables.rows(RUNGS, ran(VAL[:1], TEST))) == NOTHING
 
 
 def test_where_nothing_was_kept_the_ladder_ends_where_it_began():

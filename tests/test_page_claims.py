@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torchvision import models
 
-from segcourse import results
+from segcourse import ladder_tables, results
 from segcourse.aspp import full_taps_share
 from segcourse.backbones import LightBackbone
 from segcourse.cli.models import MODELS
+from segcourse.cli.suite_ladder import small_rungs
 from segcourse.config import Config
 from segcourse.convolutionalize import convolutionalize
 from segcourse.cost import parameters
@@ -27,6 +28,7 @@ from segcourse.labels import SCENES
 from segcourse.metrics import trimap
 from segcourse.optim import factor
 from segcourse.receptive_field import receptive_field
+from segcourse.scoreboard import by_entry
 from segcourse.segnet import segnet_vgg16
 
 ROOT = Path(__file__).parent.parent
@@ -944,3 +946,34 @@ def test_border_weights_on_membranes_find_more_membrane_and_part_more_cells():
         assert weighted["iou"]["membrane"] < other["iou"]["membrane"]
         assert weighted["class_accuracy"]["membrane"] > other["class_accuracy"]["membrane"]
         assert weighted["class_accuracy"]["cell"] < other["class_accuracy"]["cell"]
+
+
+# ---- results: the small ladder
+
+
+def test_the_small_ladder_is_read_as_its_records_say():
+    text = prose("results")
+    runs = by_entry(results.read_all("suite_small").values())
+    found = {row.rung.short: row for row in ladder_tables.rows(small_rungs(), runs)}
+    short = {name: row for name, row in found.items() if name != "long"}
+    assert "Other sizes, crops and colours make the task harder" in text
+    for name in ("scale-crop", "colour"):
+        assert max(found[name].gains[0], found[name].test_gains[0]) < -0.02
+
+    def iou(row, name):
+        splits = [run["metrics"][split] for run in row.runs for split in ("val", "test")]
+        return [split["iou"][name] for split in splits]
+
+    assert "Class weights lowered val and raised test" in text
+    assert found["weights"].gains[0] < 0 < found["weights"].test_gains[0]
+    assert not found["weights"].rung.kept
+    assert "theirs is the only short rung that finds pedestrians at all" in text
+    for name, row in short.items():
+        assert (min(iou(row, "Pedestrian")) > 0.05) == (name == "weights")
+        assert (max(iou(row, "Pedestrian")) < 0.005) == (name != "weights")
+    assert "poles, signs and bicyclists have an IoU of zero" in text
+    for row in short.values():
+        assert max(max(iou(row, name)) for name in ("Pole", "SignSymbol", "Bicyclist")) < 0.005
+    assert "anything from nothing to more than 80 % on val" in text
+    trees = [iou(row, "Tree")[0] for row in short.values()]  # on val, with the first seed
+    assert min(trees) < 0.005 < 0.8 < max(trees)
