@@ -23,6 +23,8 @@ class DenseCRF(nn.Module):
     kernel those that are near. Both are normalized symmetrically, K_ij / sqrt(sum K_i sum K_j),
     and a pixel hears itself (j = i), as in the usual C++ package and unlike the paper's sums.
 
+    Under autocast it computes in the weights' dtype all the same: give it `logits.float()`.
+
     Where no gradient is asked for (under `torch.no_grad()`) and both filters are lattices a fused
     loop gives the same numbers sooner.
 
@@ -82,6 +84,11 @@ class DenseCRF(nn.Module):
             (N, K, H, W), the logarithm of each pixel's label probabilities.
         """
         self._check(logits, images)
+        # In the half precision of autocast neither places nor messages have enough digits.
+        with torch.autocast(logits.device.type, enabled=False):
+            return self._mean_field(logits, images)
+
+    def _mean_field(self, logits: Tensor, images: Tensor) -> Tensor:
         features = self.features(images, logits.dtype)
         asked = torch.is_grad_enabled() and (
             logits.requires_grad or any(p.requires_grad for p in self.parameters())

@@ -123,6 +123,11 @@ class _Filter(torch.autograd.Function):
         return _Filter.apply(grad, ctx.built, not ctx.reverse), None, None
 
 
+LONGEST = 128
+"""Entries of a bag that a GPU adds up one after the other. A lattice point in a large region of one
+colour has thousands, and all others would wait for it."""
+
+
 class Lattice:
     """The lattice points around the pixels as rows of a table, and which row touches which.
 
@@ -133,9 +138,11 @@ class Lattice:
         features: (N, P, d), divided by sigma.
         symmetric: fold into the weights 1 / sqrt(K 1) before and after K = S'BS, the normalization
             of the usual C++ package.
+        longest: bags of the splat are summed in parts of at most so many entries; None: in parts
+            of LONGEST on a GPU, and whole on a CPU.
     """
 
-    def __init__(self, features: Tensor, symmetric: bool = False):
+    def __init__(self, features: Tensor, symmetric: bool = False, longest: int | None = None):
         N, P, d = features.shape
         found = simplices(features)
         D, points = d + 1, N * P
@@ -163,14 +170,17 @@ class Lattice:
         start = F.pad(end, (1, 2))
         start[-2:] = D * points
         self.start = start.to(torch.int32)
+        if longest is None and features.device.type != "cpu":
+            longest = LONGEST
+        self.parts = None
+        if longest is not None:
+            begin, part, first = _parts(self.start, D * points, longest)
+            self.parts = begin, part, features.new_ones(len(part)), first
         weights = found.weights
         if symmetric:
             mass = self.slice_weights.new_zeros(self.rows + 1)
             mass.index_add_(0, self.index.view(-1), self.slice_weights.view(-1))
-            for axis in self.axes:  # as `blur`, faster for a single column
-                beside = mass.index_select(0, axis[:, 1]).add_(mass.index_select(0, axis[:, 2]))
-                mass.add_(beside, alpha=0.5)
-            norm = self.slice(mass[:, None])[:, 0].rsqrt_()
+            norm = self.slice(self._blur_column(mass))[:, 0].rsqrt_()
             self.slice_weights *= norm[:, None]
             weights = weights * norm
         # Entry k * points + p of the weights is what pixel p gives to its corner of remainder k.
@@ -179,7 +189,11 @@ class Lattice:
 
     def splat(self, values: Tensor) -> Tensor:
         """(N * P, L) pixels to (rows + 1, L)."""
-        return weighted_bags(values, self.pixel, self.splat_weights, self.start)
+        if self.parts is None:
+            return weighted_bags(values, self.pixel, self.splat_weights, self.start)
+        begin, part, ones, start = self.parts
+        sums = weighted_bags(values, self.pixel, self.splat_weights, begin)
+        return weighted_bags(sums, part, ones, start)
 
     def blur(self, rows: Tensor, reverse: bool = False) -> Tensor:
         """(rows + 1, L) to the same: 1/2, 1, 1/2 along every axis."""
@@ -187,9 +201,42 @@ class Lattice:
             rows = weighted_bags(rows, axis, self.taps, self.tap_start)
         return rows
 
+    def _blur_column(self, mass: Tensor) -> Tensor:
+        """`blur` of (rows + 1,) to (rows + 1, 1)."""
+        if mass.device.type != "cpu":
+            return self.blur(mass[:, None])
+        for axis in self.axes:  # sooner for a single column, on a CPU
+            beside = mass.index_select(0, axis[:, 1]).add_(mass.index_select(0, axis[:, 2]))
+            mass.add_(beside, alpha=0.5)
+        return mass[:, None]
+
     def slice(self, rows: Tensor) -> Tensor:
         """(rows + 1, L) to (N * P, L) pixels."""
         return weighted_bags(rows, self.index, self.slice_weights, self.index_start)
+
+
+def _parts(start: Tensor, entries: int, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut bags into parts.
+
+    Args:
+        start: (B + 1,) int32, where bags begin and the last one ends. The last bag is empty.
+        entries: of all bags.
+        longest: most entries of a part.
+
+    Returns:
+        Where parts begin and the last one ends, the parts' numbers, and at which of these the bags
+        begin and the last one ends. There are as many parts as it could take at most, known without
+        a look at the sizes; those that are not needed are empty, and belong to the last bag.
+    """
+    B = len(start) - 1
+    most = entries // longest + B
+    count = (start.diff() + (longest - 1)) // longest
+    first = F.pad(count.cumsum(0, dtype=torch.int32), (1, 0))
+    part = torch.arange(most + 1, dtype=torch.int32, device=start.device)
+    bag = torch.searchsorted(first, part, right=True).sub_(1)
+    begin = (part - first.index_select(0, bag)).mul_(longest).add_(start.index_select(0, bag))
+    first[-1] = most
+    return begin.clamp_(max=entries), part[:-1], first
 
 
 def _expand(found: Simplices, order: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,30 +279,51 @@ def _neighbours(names: Tensor, radix: list[int]) -> list[Tensor]:
     # and the quotient falls. From the largest remainder it goes to 0, and quotients rise.
     D, M = len(radix), len(names)
     wrap = sum(radix) + 1 - D
-    step = torch.where(names % D == D - 1, wrap, 1).to(names.dtype)
-    me = torch.arange(M + 1, dtype=torch.int32, device=names.device)
+    up = torch.where(names % D == D - 1, wrap, 1).to(names.dtype)
+    falls = torch.tensor(radix, dtype=names.dtype, device=names.device)[:, None]
+    find = _from_table if names.device.type == "cpu" else _searched
+    ahead = F.pad(find(names, up - falls, falls, wrap), (0, 1), value=M)
+    me = torch.arange(M + 1, dtype=torch.int32, device=names.device).expand(D, -1)
+    behind = torch.full_like(ahead, M).scatter_(1, ahead.long(), me)
+    behind[:, M] = M
+    return list(torch.stack([me, ahead, behind], 2))
+
+
+def _searched(names: Tensor, steps: Tensor, falls: Tensor, wrap: int) -> Tensor:
+    """The rows of `names + steps` by a binary search for each: (D, M) int32, M where there is none.
+
+    Args:
+        names: (M,), sorted.
+        steps: (D, M), to the next name along each axis.
+        falls: (D, 1), by how much a name falls with the axis' quotient.
+        wrap: by how much a name grows when its remainder goes back to 0, `falls` apart.
+    """
+    M = len(names)
+    wanted = names + steps
+    at = torch.searchsorted(names, wanted, out_int32=True).clamp_(max=M - 1)
+    return torch.where(names.index_select(0, at.flatten()).view_as(wanted) == wanted, at, M)
+
+
+def _from_table(names: Tensor, steps: Tensor, falls: Tensor, wrap: int) -> Tensor:
+    """The same from a table: sooner on a CPU, where it costs nothing to ask how many were lost."""
     # Names modulo a number are places of a table. A row whose place another one took is searched
     # for from the other side: of the row before it the name is known, too.
+    D, M = steps.shape
+    me = torch.arange(M, dtype=torch.int32, device=names.device)
     places = 8 * M + 1
     place = (names % places).long()
     table = torch.full((places,), M, dtype=torch.int32, device=names.device)
-    table.scatter_(0, place, me[:M])
-    lost = (table.index_select(0, place) != me[:M]).nonzero()[:, 0]
+    table.scatter_(0, place, me)
+    lost = (table.index_select(0, place) != me).nonzero()[:, 0]
+    wanted = names + steps
+    at = table.index_select(0, (wanted % places).flatten())
+    found = F.pad(names, (0, 1), value=-1).index_select(0, at).view(D, M) == wanted
+    ahead = torch.where(found, at.view(D, M), M)
     lost_names = names.index_select(0, lost)
     before = lost_names - torch.where(lost_names % D == 0, wrap, 1).to(names.dtype)
-    lost = lost.to(torch.int32)
-    padded = F.pad(names, (0, 1), value=-1)
-    axes = []
-    for j in range(D):
-        wanted = names + step - radix[j]
-        at = table.index_select(0, wanted % places)
-        ahead = torch.full_like(me, M)
-        torch.where(padded.index_select(0, at) == wanted, at, me[M], out=ahead[:M])
-        wanted = before + radix[j]
-        at = torch.searchsorted(names, wanted).clamp_(max=M - 1)
-        there = names.index_select(0, at) == wanted
-        ahead[at[there]] = lost[there]
-        behind = torch.full_like(me, M).scatter_(0, ahead.long(), me)
-        behind[M] = M
-        axes.append(torch.stack([me, ahead, behind], 1))
-    return axes
+    wanted = before + falls
+    at = torch.searchsorted(names, wanted).clamp_(max=M - 1)
+    there = names.index_select(0, at.flatten()).view_as(wanted) == wanted
+    axis, which = there.nonzero().unbind(1)
+    ahead[axis, at[axis, which]] = me[lost[which]]
+    return ahead

@@ -53,7 +53,8 @@ def simplices(features: Tensor) -> Simplices:
         ValueError: the points reach over more lattice cells than 64 bits number.
     """
     N, P, d = features.shape
-    elevated = _elevation(d, features) @ features.reshape(N * P, d).T
+    with torch.autocast(features.device.type, enabled=False):  # bfloat16 cannot tell pixels apart
+        elevated = _elevation(d, features) @ features.reshape(N * P, d).T
     quotient = torch.round(elevated)
     residual = elevated - quotient
     # Rounded one by one the quotients need not sum to 0, as they do in the lattice's plane. Those
@@ -88,8 +89,9 @@ def simplices(features: Tensor) -> Simplices:
         for j in range(1, d + 1):
             digit = (quotient[j] * (d + 1)).sub_(rank[j]).to(code.dtype)
             code.add_(digit, alpha=math.prod(sizes[1:j]) * (d + 1) ** (j - 1))
-        # Sorting corners by 64 bits takes twice as long, so that fewer of them always pay.
-        if N * names >= 2**31 or _often_shared(code):
+        # Sorting corners by 64 bits takes twice as long, so that fewer of them always pay. A GPU
+        # sorts in no time, and would wait to hear how many there are.
+        if code.device.type == "cpu" and (N * names >= 2**31 or _often_shared(code)):
             simplex, order, start = _groups(code)
             some = order.index_select(0, start)  # a point of each simplex speaks for all
             image = image.index_select(0, some)
@@ -98,10 +100,12 @@ def simplices(features: Tensor) -> Simplices:
     corners[0] = image * names
     for j in range(1, d + 1):
         corners[0].add_(quotient[j].to(corners.dtype), alpha=radix[j])
-    for k in range(1, d + 1):  # from corner to corner one more quotient falls
-        corners[k] = corners[k - 1] + 1
-        for j in range(1, d + 1):
-            corners[k].sub_((rank[j] == d - k + 1).view(torch.int8), alpha=radix[j])
+    turn = torch.arange(d, 0, -1, dtype=torch.int8, device=features.device)[:, None]
+    corners[1:] = 1
+    for j in range(1, d + 1):  # from corner to corner one more quotient falls
+        corners[1:].sub_((rank[j] == turn).view(torch.int8), alpha=radix[j])
+    for k in range(1, d + 1):
+        corners[k].add_(corners[k - 1])
     return Simplices(simplex, order, F.pad(start, (0, 1), value=N * P), corners, weights, radix)
 
 
@@ -158,9 +162,10 @@ def _elevation(d: int, like: Tensor) -> Tensor:
     Scaled so that splat, blur and slice together have a standard deviation of one feature unit
     along every axis (section 3.1).
     """
-    i = torch.arange(1, d + 1, dtype=like.dtype, device=like.device)
-    rows = torch.ones(d + 1, d, dtype=like.dtype, device=like.device).triu()
-    return (rows - torch.diag(i, -1)[:, :d]) * (math.sqrt(2 / 3) / torch.sqrt(i * (i + 1)))
+    i = torch.arange(1, d + 1, dtype=like.dtype)  # on the CPU: twelve small steps
+    rows = torch.ones(d + 1, d, dtype=like.dtype).triu()
+    rows = (rows - torch.diag(i, -1)[:, :d]) * (math.sqrt(2 / 3) / torch.sqrt(i * (i + 1)))
+    return rows.to(like.device)
 
 
 def _rank_from_largest(x: Tensor) -> Tensor:
@@ -171,8 +176,8 @@ def _rank_from_largest(x: Tensor) -> Tensor:
     for j in range(len(x)):
         for k in range(j + 1, len(x)):
             ahead = (x[j] >= x[k]).view(torch.int8)
-            rank[k] += ahead
-            rank[j] -= ahead
+            rank[k].add_(ahead)
+            rank[j].sub_(ahead)
     return rank
 
 

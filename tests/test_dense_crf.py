@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from segcourse import fused_mean_field
 from segcourse.crf import potts, to_image, unary, weighted
 from segcourse.dense_crf import DenseCRF
 from segcourse.gaussian_filters import brute_force, normalized
@@ -82,6 +83,28 @@ def test_fused_path_with_another_compatibility_and_negative_weights():
         fused = crf(logits, image)
     expected = crf(logits, image).detach()
     torch.testing.assert_close(fused, expected, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shift", [0.0, -1e4])  # with the plain softmax, and with the safe one
+def test_a_large_image_in_pieces_gives_the_same_numbers(shift, monkeypatch):
+    crf = DenseCRF(5, sxy=20.0, iterations=3).double()
+    logits, photographs = scores(17, 23, 5, 2, torch.float64) + shift, picture(17, 23, 2)
+    with torch.no_grad():
+        whole = crf(logits, photographs)
+        monkeypatch.setattr(fused_mean_field, "PIECE", 5 * 100)  # 8 pieces of 782 pixels
+        pieces = crf(logits, photographs)
+    torch.testing.assert_close(pieces, whole, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_autocast_leaves_the_layer_as_it_is(grad):
+    crf, logits, image = DenseCRF(4), scores(20, 24, 4), picture(20, 24)
+    with torch.set_grad_enabled(grad):
+        expected = crf(logits, image)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = crf(logits, image)
+    assert found.dtype == torch.float32
+    assert found.equal(expected)
 
 
 def test_fused_softmax_survives_what_overflows_without_a_maximum():
@@ -206,11 +229,29 @@ def test_parameters_that_do_not_fit_are_refused(arguments, message):
         DenseCRF(**{"num_labels": 3, **arguments})
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_gpu_refines_as_the_cpu():
-    logits, image = scores(30, 40, 7), picture(30, 40)
-    crf = DenseCRF(7)
-    with torch.no_grad():
-        on_cpu = crf(logits, image)
-        on_gpu = crf.cuda()(logits.cuda(), image.cuda()).cpu()
-    torch.testing.assert_close(on_gpu.exp(), on_cpu.exp(), atol=1e-3, rtol=0)
+@pytest.mark.parametrize("grad", [False, True])
+def test_gpu_refines_as_the_cpu(grad):
+    flat = picture(30, 40)
+    flat[..., :20] = 90  # one colour: a few lattice points have most of the pixels
+    logits = scores(30, 40, 7, 2, torch.float64)
+    images = torch.cat([picture(30, 40), flat])
+    crf = DenseCRF(7).double()
+    with torch.set_grad_enabled(grad):
+        on_cpu = crf(logits, images).detach()
+        on_gpu = crf.cuda()(logits.cuda(), images.cuda()).detach().cpu()
+    torch.testing.assert_close(on_gpu.exp(), on_cpu.exp(), atol=1e-9, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_gradients_are_those_of_the_cpu():
+    found = []
+    for device in ("cpu", "cuda"):
+        crf = DenseCRF(4, sxy=5.0, srgb=40.0).double().to(device)
+        logits = scores(12, 15, 4, dtype=torch.float64).to(device).requires_grad_()
+        crf(logits, picture(12, 15).to(device))[:, 0].sum().backward()
+        found.append([logits.grad, crf.weights.grad, crf.compatibility.grad])
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(there.cpu(), here, atol=1e-9, rtol=1e-9)

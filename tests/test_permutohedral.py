@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcourse import permutohedral, simplex
 from segcourse.permutohedral import Lattice, _neighbours, lattice, weighted_bags
 from segcourse.simplex import _elevation, corner_places, simplices
 
@@ -107,7 +108,9 @@ def test_every_step_along_an_axis_has_its_step_back():
         assert not (ahead[there] == me[there]).any()
 
 
-def test_neighbours_are_those_that_a_dictionary_finds():
+@pytest.mark.parametrize("way", ["_from_table", "_searched"])  # the CPU's and a GPU's
+def test_neighbours_are_those_that_a_dictionary_finds(way, monkeypatch):
+    monkeypatch.setattr(permutohedral, "_from_table", getattr(permutohedral, way))
     # Names so far apart that many share a place in the table, and are searched for.
     radix = [0, 3, 300]
     names = torch.randint(2000, 30000, (1500,), generator=generator()).unique()
@@ -164,6 +167,34 @@ def test_normalized_filters_agree_on_a_picture():
         results.append(scale * filter(scale * values))
     error = (results[0] / results[1] - 1).abs()
     assert error.mean() < 0.06
+
+
+@pytest.mark.parametrize("spread", [0.0, 2.0, 30.0])  # all in one simplex, crowded, alone
+@pytest.mark.parametrize("longest", [1, 7, 128, 10_000])
+def test_splat_in_parts_is_the_splat(longest, spread):
+    features = points(500, 3, spread)[None]
+    whole, cut = Lattice(features), Lattice(features, longest=longest)
+    values = torch.randn(500, 4, generator=generator(), dtype=torch.float64)
+    torch.testing.assert_close(cut.splat(values), whole.splat(values), atol=1e-12, rtol=1e-12)
+    begin = cut.parts[0].long()
+    assert begin.diff().min() >= 0
+    assert begin.diff().max() <= longest
+    assert begin[-1] == 4 * 500
+
+
+@pytest.mark.parametrize("d", [2, 5])
+def test_lattice_of_a_gpu_is_that_of_a_cpu(d, monkeypatch):
+    # Each choice between the two is taken the other way: no groups, searches, parts.
+    features = torch.stack([points(300, d, 1.5, seed) for seed in (1, 2)])
+    values = torch.randn(600, 3, generator=generator(), dtype=torch.float64)
+    one = Lattice(features, symmetric=True)
+    monkeypatch.setattr(simplex, "_often_shared", lambda code: False)
+    monkeypatch.setattr(permutohedral, "_from_table", permutohedral._searched)
+    monkeypatch.setattr(Lattice, "_blur_column", lambda self, mass: self.blur(mass[:, None]))
+    other = Lattice(features, symmetric=True, longest=16)
+    assert one.rows == other.rows
+    results = [built.slice(built.blur(built.splat(values))) for built in (one, other)]
+    torch.testing.assert_close(*results, atol=1e-12, rtol=1e-12)
 
 
 def test_filter_is_linear():
@@ -320,9 +351,19 @@ def test_values_that_do_not_fit_are_refused(values, message):
         lattice(torch.zeros(2, 4, 3))(values)
 
 
+def test_autocast_does_not_round_places():
+    features = points(300, 5, 60.0, dtype=torch.float32)
+    values = torch.rand(1, 300, 3, generator=generator())
+    expected = lattice(features)(values)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert lattice(features)(values).equal(expected)
+
+
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_filters_as_the_cpu():
-    features = points(3000, 5, dtype=torch.float32)
-    values = torch.rand(1, 3000, 7, generator=generator())
-    on_gpu = lattice(features.cuda())(values.cuda()).cpu()
-    torch.testing.assert_close(on_gpu, lattice(features)(values), atol=1e-3, rtol=1e-3)
+    for spread in (0.5, 3.0, 60.0):  # long bags, and every point alone
+        features = points(3000, 5, spread)
+        values = torch.rand(1, 3000, 7, generator=generator(), dtype=torch.float64)
+        on_gpu = lattice(features.cuda())(values.cuda()).cpu()
+        torch.testing.assert_close(on_gpu, lattice(features)(values), atol=1e-9, rtol=1e-9)
