@@ -650,7 +650,8 @@ def mean_by_size(row):
 def test_the_head_experiment_is_told_with_its_own_configuration(heads):
     config, rows = heads
     text = prose("aspp")
-    assert f"Twelve heads, three seeds, {config['steps']:,} steps each" in text
+    assert "Twelve heads:" in text
+    assert f"Three seeds, {config['steps']:,} steps each" in text
     assert (len(rows), config["seeds"], config["quick"], config["crop"]) == (12, 3, False, 96)
     assert (config["rates_s"], config["rates_l"]) == ([1, 2, 4, 6], [3, 6, 9, 12])
     for rate, said in ((9, "6 % of the positions"), (12, "rate 12 at none")):
