@@ -650,7 +650,7 @@ def mean_by_size(row):
 def test_the_head_experiment_is_told_with_its_own_configuration(heads):
     config, rows = heads
     text = prose("aspp")
-    assert "Twelve heads:" in text
+    assert "twelve heads:" in text.lower()
     assert f"Three seeds, {config['steps']:,} steps each" in text
     assert (len(rows), config["seeds"], config["quick"], config["crop"]) == (12, 3, False, 96)
     assert (config["rates_s"], config["rates_l"]) == ([1, 2, 4, 6], [3, 6, 9, 12])
