@@ -10,7 +10,7 @@ import torch
 from cli_tools import call
 
 from segcourse.cli import timing
-from segcourse.cli.bench_crf import bytes_of_a_round
+from segcourse.cli.bench_crf import PARAMETERS, bytes_of_a_round
 from segcourse.dense_crf import DenseCRF
 from segcourse.permutohedral import Lattice
 
@@ -32,11 +32,23 @@ def test_bench_crf_relates_bytes_to_seconds(tmp_path, capsys, monkeypatch):
     code, out, _ = call(capsys, "bench", "crf", *words)
     assert code == 0
     found = json.loads((tmp_path / "c.json").read_text("utf-8"))["metrics"]
-    assert found["total_seconds"] > 0
     assert "dense CRF, 24 x 30, 3 labels, 2 rounds, cpu" in out
-    if found["round_seconds"]:
-        fraction = found["round_bytes"] / found["round_seconds"] / found["copy_bytes_per_second"]
-        assert found["fraction_of_copy_bandwidth"] == pytest.approx(fraction, rel=1e-4)
+    assert set(found["parameters"]) == {"README", "DeepLab"}
+    for name, one in found["parameters"].items():
+        assert f"{name}: {one['sxy']:g} pixels, {one['srgb']:g} colour units" in out
+        assert min(one[key] for key in ("total_seconds", "build_seconds", "rounds_seconds")) > 0
+        assert one["round_seconds"] == pytest.approx(one["rounds_seconds"] / 2, rel=1e-4)
+        fraction = one["round_bytes"] / one["round_seconds"] / found["copy_bytes_per_second"]
+        assert one["fraction_of_copy_bandwidth"] == pytest.approx(fraction, rel=1e-4)
+    # Narrower colours make more lattice points, each with fewer pixels.
+    assert (
+        found["parameters"]["DeepLab"]["lattice_points"]
+        > (found["parameters"]["README"]["lattice_points"])
+    )
+
+
+def test_bench_crf_and_the_benchmark_have_the_same_parameters(script):
+    assert script("crf").PARAMETERS == PARAMETERS
 
 
 def test_bytes_of_a_round_are_those_of_the_arrays():

@@ -15,6 +15,7 @@ from segcourse.cli.timing import copy_bandwidth, median_seconds, peak, reset_pea
 from segcourse.dense_crf import DenseCRF
 from segcourse.distributed import choose_device
 from segcourse.errors import UsageError
+from segcourse.fused_mean_field import fused_mean_field
 from segcourse.permutohedral import Lattice
 from segcourse.records import record, write_record
 
@@ -28,7 +29,11 @@ example:
   segcourse bench crf --height 375 --width 500 --labels 21 --iterations 10 --json crf.json
 
 Each time is the median over the repeats, after one call that is not timed. A round takes what
-mean field takes beyond its lattices, divided by the rounds."""
+mean field takes on lattices that are there, its first and last steps included, divided by the
+rounds. Two settings are timed: the C++ package's example, and DeepLab's."""
+
+PARAMETERS = {"README": (80.0, 13.0, 10.0), "DeepLab": (67.0, 3.0, 4.0)}
+"""sxy in pixels, srgb in colour units and the weight of the appearance kernel."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,52 +60,79 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     device = choose_device(args.device)
     image, logits = (x.to(device) for x in _input(args))
-    crf = DenseCRF(args.labels, iterations=args.iterations).to(device)
-    with torch.inference_mode():
-        features = crf.features(image, torch.float32)
-
-        def build() -> list[Lattice]:
-            return [Lattice(each, symmetric=True) for each in features]
-
-        moved = bytes_of_a_round(build(), args.height * args.width, args.labels)
-        building = median_seconds(build, args.repeats, device)
-        reset_peak(device)
-        total = median_seconds(lambda: crf(logits, image), args.repeats, device)
-        most = peak(device)
-    a_round = max(total - building, 0) / args.iterations
     bandwidth = copy_bandwidth(device, args.repeats)
-    metrics = {
-        "build_seconds": building,
-        "total_seconds": total,
-        "round_seconds": a_round,
-        "round_bytes": moved,
-        "copy_bytes_per_second": bandwidth,
-        "fraction_of_copy_bandwidth": moved / a_round / bandwidth if a_round else None,
-        "peak_bytes": most,
-    }
     print(
         f"dense CRF, {args.height} x {args.width}, {args.labels} labels, {args.iterations} rounds, "
-        f"{device}"
+        f"{device}; a copy moves {readable_bytes(round(bandwidth))}/s"
     )
-    rows = [
-        ("all of it", f"{1000 * total:.1f} ms"),
-        ("lattices alone", f"{1000 * building:.1f} ms"),
-        ("a round", f"{1000 * a_round:.2f} ms"),
-        ("bytes of a round", readable_bytes(moved)),
-        ("a copy moves", f"{readable_bytes(round(bandwidth))}/s"),
-    ]
-    if a_round:
-        fraction = metrics["fraction_of_copy_bandwidth"]
-        rows.append(("of it, a round reaches", f"{100 * fraction:.0f} %"))
-    if most is not None:
-        rows.append(("peak memory", readable_bytes(most)))
-    for label, value in rows:
-        print(f"  {label:<26} {value}")
+    metrics = {"copy_bytes_per_second": bandwidth, "parameters": {}}
+    for name, (sxy, srgb, weight) in PARAMETERS.items():
+        crf = DenseCRF(args.labels, weight, sxy, srgb, iterations=args.iterations).to(device)
+        found = measure(crf, logits, image, args.repeats, bandwidth)
+        metrics["parameters"][name] = {"sxy": sxy, "srgb": srgb, "weight": weight} | found
+        rows = [
+            ("all of it", f"{1000 * found['total_seconds']:.1f} ms"),
+            ("lattices alone", f"{1000 * found['build_seconds']:.1f} ms"),
+            ("rounds, lattices there", f"{1000 * found['rounds_seconds']:.1f} ms"),
+            ("a round", f"{1000 * found['round_seconds']:.2f} ms"),
+            ("bytes of a round", readable_bytes(found["round_bytes"])),
+            ("a round reaches, of a copy", f"{100 * found['fraction_of_copy_bandwidth']:.0f} %"),
+        ]
+        if found["peak_bytes"] is not None:
+            rows.append(("peak memory", readable_bytes(found["peak_bytes"])))
+        print(f"{name}: {sxy:g} pixels, {srgb:g} colour units, weight {weight:g}")
+        for label, value in rows:
+            print(f"  {label:<28} {value}")
     if args.json is not None:
         seconds = time.perf_counter() - started
         made = record(typed(args), options(args), args.seed, metrics, [], seconds, device=device)
         write_record(args.json, made)
     return 0
+
+
+@torch.inference_mode()
+def measure(
+    crf: DenseCRF, logits: Tensor, image: Tensor, repeats: int, bandwidth: float
+) -> dict[str, float | None]:
+    """Time one setting: all of it, the lattices, and the rounds on lattices that are there.
+
+    Args:
+        crf: the layer.
+        logits: (1, K, H, W).
+        image: (1, 3, H, W) uint8, on the same device.
+        repeats: timed calls.
+        bandwidth: bytes a second of a copy.
+
+    Returns:
+        Seconds, bytes, the fraction of the bandwidth, and peak memory (None on a CPU).
+    """
+    device = logits.device
+
+    def build() -> list[Lattice]:
+        return [Lattice(each, symmetric=True) for each in crf.features(image, torch.float32)]
+
+    lattices, weights = build(), crf.weights.tolist()
+
+    def rounds() -> Tensor:
+        return fused_mean_field(logits, lattices, weights, None, crf.iterations)
+
+    building = median_seconds(build, repeats, device)
+    refining = median_seconds(rounds, repeats, device)
+    reset_peak(device)
+    total = median_seconds(lambda: crf(logits, image), repeats, device)
+    moved = bytes_of_a_round(lattices, image[0, 0].numel(), logits.shape[1])
+    a_round = refining / crf.iterations
+    return {
+        "build_seconds": building,
+        "rounds_seconds": refining,
+        "total_seconds": total,
+        "round_seconds": a_round,
+        "round_bytes": moved,
+        "fraction_of_copy_bandwidth": moved / a_round / bandwidth,
+        "lattice_points": sum(built.rows for built in lattices),
+        "longest_bag": max(int(built.start.diff().max()) for built in lattices),
+        "peak_bytes": peak(device),
+    }
 
 
 def bytes_of_a_round(lattices: list[Lattice], pixels: int, labels: int) -> int:
