@@ -165,6 +165,26 @@ def profiles(records: Sequence[dict]) -> str:
     return markdown_table(["% of a step", *heads], [*rows, step])
 
 
+def dense_crf(records: Sequence[dict]) -> str:
+    """What `segcourse bench crf` measured: a row for each setting of each record."""
+    rows = []
+    for record in records:
+        config, metrics = record["config"], record["metrics"]
+        for name, found in metrics["parameters"].items():
+            rows.append(
+                [
+                    f"{name}, {config['width']}×{config['height']}, {config['labels']} labels, "
+                    f"{config['iterations']} rounds",
+                    f"{1000 * found['total_seconds']:.2f}",
+                    f"{1000 * found['build_seconds']:.2f}",
+                    f"{1000 * found['rounds_seconds']:.2f}",
+                    f"{100 * found['fraction_of_copy_bandwidth']:.0f}",
+                ]
+            )
+    heads = ["all of it, ms", "lattices, ms", "rounds, ms", "of a copy's bandwidth, %"]
+    return markdown_table(["setting", *heads], rows)
+
+
 def with_source(table: str, records: Sequence[dict]) -> str:
     """A table with the machine, versions, dates and commands of its records."""
     commands = "\n".join(f"- `{record['command']}`" for record in records)

@@ -519,6 +519,21 @@ def test_the_median_of_the_turns_decides_whether_an_aim_was_reached():
     assert slow[2].endswith("| 6.00 (4.00 to 8.00) | at least 5 | the aim is for a GPU |")
 
 
+def test_the_dense_crf_on_a_gpu_is_a_row_for_each_setting():
+    found = {
+        "total_seconds": 0.00421,
+        "build_seconds": 0.002,
+        "rounds_seconds": 0.0022,
+        "fraction_of_copy_bandwidth": 0.314,
+    }
+    config = {"height": 375, "width": 500, "labels": 21, "iterations": 10}
+    one = {"config": config, "metrics": {"parameters": {"README": found, "DeepLab": found}}}
+    rows = speed_tables.dense_crf([one]).splitlines()
+    assert len(rows) == 4
+    cells = [cell.strip() for cell in rows[2].strip("|").split("|")]
+    assert cells == ["README, 500×375, 21 labels, 10 rounds", "4.21", "2.00", "2.20", "31"]
+
+
 def test_a_device_has_tables_of_its_own_and_one_without_records_a_line():
     records = [throughput_record(), throughput_record(gpu=False)]
     told = speed_tables.by_device("T", lambda some: f"{len(some)} shown", records, "GPU", "CPU")
