@@ -51,9 +51,8 @@ def test_each_command_has_a_help_with_an_example_and_the_exit_codes(command, cap
     assert "exit codes:" in out
     assert "130  interrupted" in out
     if command not in ("data", "weights", "bench", "grade"):
-        assert (
-            f"example{'s' if command in ('train', 'eval') else ''}:\n  segcourse {command}" in out
-        )
+        several = "s" if command in ("train", "eval", "check") else ""
+        assert f"example{several}:\n  segcourse {command}" in out
         assert "--debug" in out
 
 

@@ -55,7 +55,7 @@ def test_gains_are_of_the_seeds_that_both_rungs_have():
     assert row.before == pytest.approx(0.55)
     assert row.scores == (0.52, 0.59)
     line = ladder_tables.table([row]).splitlines()[2]
-    assert "| 0, 1, 2 | 40.3 (10.0 to 59.0) | +0.5 (−1.0 to +2.0) | yes |" in line
+    assert "| 0, 1, 2 | 40.3 (10.0\u00a0to\u00a059.0) | +0.5 (−1.0 to +2.0) | yes |" in line
 
 
 def test_the_table_says_of_every_rung_whether_it_was_kept_or_not_run():
