@@ -249,7 +249,7 @@ class Operators(TorchDispatchMode):
         if traits.writes:
             for wrapper in held.values():
                 if wrapper.shape != wrapper.held.shape:
-                    raise NotImplementedError(f"{func} changes a tensor's size, which is not held")
+                    raise RuntimeError(f"{func} changes a size: no pretended tensor can follow")
         return wrap(out)
 
     def _check(self, func, args, kwargs, tensors) -> None:
@@ -258,7 +258,7 @@ class Operators(TorchDispatchMode):
         if not self._traits(func).on_cuda:
             raise NotImplementedError(f"Could not run {func.name()} with CUDA")
         if torch.Tag.inplace_view in func.tags:
-            raise NotImplementedError(f"{func} changes a tensor's shape, which is not held")
+            raise RuntimeError(f"{func} changes a shape in place: no pretended tensor can follow")
         generator = kwargs.get("generator")
         if generator is not None and generator.device.type != "cuda":
             raise RuntimeError(
