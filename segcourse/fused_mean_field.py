@@ -18,6 +18,9 @@ PIECE = 2**22
 """Numbers of the scores that a CPU takes at once: 16 MiB in float32. An array over 32 MiB goes back
 to the system when it is freed, and every page of the next one is a page fault."""
 
+KEPT = 2**25 - 2**13
+"""Bytes of the largest block of memory after which Linux' malloc still adapts: see below."""
+
 
 def fused_mean_field(
     logits: Tensor,
@@ -40,6 +43,8 @@ def fused_mean_field(
     """
     if not iterations:
         return torch.log_softmax(logits, 1)
+    if logits.device.type == "cpu":
+        _keep_freed_memory()
     # Only the CPU has something to gain, and waits for nothing when it looks for an overflow.
     if compatibility is None and min(weights) >= 0 and logits.device.type == "cpu":
         found = _rounds(logits, lattices, weights, None, iterations, plain_softmax)
@@ -108,6 +113,16 @@ def _rounds(
     scores = unary.view(N, K, H * W)  # their memory is free now
     _transpose(marginals.view(N, H * W, K), scores)
     return torch.log_softmax(scores, 1, out=marginals.view(N, K, H * W)).view_as(logits)
+
+
+def _keep_freed_memory() -> None:
+    """Have the next call find the memory that this one frees.
+
+    Linux' malloc gives freed memory back to the system above twice the largest block that came
+    from there and went back, which it learns as it goes. So a block comes and goes, untouched. At
+    most 64 MiB stay with the process; other systems do as they do.
+    """
+    torch.empty(KEPT, dtype=torch.uint8)
 
 
 def _transpose(x: Tensor, out: Tensor) -> None:
