@@ -55,8 +55,17 @@ def test_noise_parts_the_channels_of_a_class_and_little_else():
     assert 0 < (context(scores) - scores).abs().max() < 0.2
     first = context[0].weight
     assert not first[0].equal(first[1])
-    plain = context_large(3)[0].weight
-    assert plain[0].equal(plain[1])
+
+
+def test_without_noise_the_channels_of_a_class_get_the_same_gradient():
+    """They start alike and so stay alike, as book/atrous says."""
+    context = context_large(2).double()
+    (context(numbers((1, 2, 6, 7)).relu()) ** 2).sum().backward()
+    first = context[0]
+    assert first.weight[0].equal(first.weight[1])
+    assert first.weight.grad[0].abs().max() > 0
+    assert (first.weight.grad[0] - first.weight.grad[1]).abs().max() < 1e-12
+    assert (first.bias.grad[0] - first.bias.grad[1]).abs() < 1e-12
 
 
 def test_equation_five_by_hand():

@@ -19,12 +19,13 @@ from segcourse.config import Config
 from segcourse.convolutionalize import convolutionalize
 from segcourse.cost import parameters
 from segcourse.data import scene
-from segcourse.data.layout import MARKER_GAP, MARKER_RADIUS
+from segcourse.data.layout import LARGEST, MARKER_GAP, MARKER_RADIUS, SMALLEST
+from segcourse.data.shapes import BAR_WIDTH
 from segcourse.deconvnet import deconvnet_vgg16
 from segcourse.dilated_networks import front_end_light
 from segcourse.fcn_networks import fcn_vgg16
 from segcourse.full_resolution import FullResolutionNet
-from segcourse.labels import SCENES
+from segcourse.labels import IGNORE, SCENES
 from segcourse.metrics import trimap
 from segcourse.optim import factor
 from segcourse.receptive_field import receptive_field
@@ -56,6 +57,17 @@ def test_index_says_how_far_the_metrics_part_at_stride_16():
     scores = {name: values[at] for name, values in record["metrics"].items()}
     assert scores["miou"] < 3 / 5 < 0.8 < scores["pixel_accuracy"]
     assert scores["miou_per_image"] < scores["miou"]
+
+
+def test_index_tells_the_scenes_as_they_are_made():
+    text = prose("index")
+    assert "from 6 pixels to more than half of the image" in text
+    assert SMALLEST == 6
+    assert 0.5 < LARGEST < 0.7
+    assert "Bars are 2 pixels thin" in text
+    assert BAR_WIDTH == 2
+    assert "A band of one pixel around objects has the label 255" in text
+    assert IGNORE == 255
 
 
 def test_the_window_experiment_is_told_with_its_own_configuration(windows):
