@@ -112,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
     entries = TOYS if args.toy else SMALL if args.small else RUNS
     jobs = jobs_of(entries, list(dict.fromkeys(args.seeds)), args.only)
     if args.list:
-        print(suite_table.listing(entries, args.seeds))
+        asked = {job.entry.name for job in jobs}
+        print(suite_table.listing([e for e in entries if e.name in asked], args.seeds))
         return 0
     device = choose_device(args.device)
     data = SuiteData(find(args.data_pack), device)
