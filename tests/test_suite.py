@@ -815,8 +815,9 @@ def test_make_gpu_takes_a_python_that_has_torch_and_installs_nothing(tmp_path):
 # ---- the list, the plan
 
 
-def test_the_list_has_what_only_asks_for_and_what_that_repeats(capsys, tmp_path):
+def test_the_list_has_what_only_asks_for_and_what_that_repeats(capsys, tmp_path, monkeypatch):
     """In the list's order, and no flags of anything else."""
+    monkeypatch.setattr(suite, "TOYS", suite_runs.TOYS)
     code, out, _ = run(capsys, tmp_path, "--list", "--only", "toy-seconds")
     named = [line.split(":")[0].split(",")[0] for line in out.splitlines()[:-1:2]]
     assert (code, named) == (0, ["toy", "toy-seconds"])
