@@ -1,6 +1,8 @@
 """The command line as a whole: help, versions, exit codes, flags, no traceback."""
 
 import argparse
+import io
+import os
 import re
 import subprocess
 import sys
@@ -189,6 +191,37 @@ def test_a_reader_that_goes_away_is_no_fault(capsys, monkeypatch):
     assert cli.main(["bench", "model"]) == 0
     sys.stdout.close()
     assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_is_gone_before_the_last_line_is_no_fault_either(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as nobody:  # what is printed waits in it, and is written at the end
+        monkeypatch.setattr("sys.stdout", nobody)
+        monkeypatch.setattr("segcourse.cli.bench.run", lambda args: print("done") or 0)
+        assert cli.main(["bench", "model"]) == 0
+        assert sys.stdout is not nobody
+        sys.stdout.close()
+        with pytest.raises(BrokenPipeError):
+            nobody.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), nobody.fileno())
+
+
+def test_ctrl_c_while_torch_is_imported_leaves_without_a_traceback(capsys, monkeypatch):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_module", interrupted)
+    assert call(capsys, "train") == (130, "", "\ninterrupted\n")
+
+
+def test_names_that_the_output_can_not_write_are_printed_all_the_same(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, "ascii", "strict"))
+    name = os.fsdecode(b"caf\xe9.png")
+    monkeypatch.setattr("segcourse.cli.bench.run", lambda args: print(name, "\ub3c4\ub85c") or 0)
+    assert cli.main(["bench", "model"]) == 0
+    assert written.getvalue() == rb"caf\udce9.png \ub3c4\ub85c" + b"\n"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ imported only when its command is named, so `segcourse --help` does not wait for
 
 import argparse
 import errno
+import io
 import os
 import sys
 import textwrap
@@ -105,10 +106,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `segcourse`; None takes them from the process.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _print_every_name()
     try:
         args, unknown = _parser(words).parse_known_args(words)
     except SystemExit as stop:  # argparse has printed its help or its complaint
         return stop.code if isinstance(stop.code, int) else BAD_COMMAND
+    except KeyboardInterrupt:  # torch is imported here, which takes seconds
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
     if unknown:  # argparse would answer in the name of segcourse alone
         prog = " ".join(filter(None, ("segcourse", args.command, vars(args).get("subcommand"))))
         print(
@@ -119,7 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # `train --resume` reads its words a second time, with the run's own values as defaults.
         args.words = words[words.index(args.command) + 1 :]
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()  # else a reader that is gone would be noticed after this function
+        return code
     except BrokenPipeError:  # as of `| head`: nobody reads on, which is no fault
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it at its end
         return DONE
@@ -133,6 +140,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"segcourse {args.command}: {_text(error, args.command)}", file=sys.stderr)
         return BAD_COMMAND if isinstance(error, UsageError) else BAD_INPUT
+
+
+def _print_every_name() -> None:
+    """Let a file or class be named that the output's encoding lacks, as \\udce9, not as an error.
+
+    Such are names that are no UTF-8, and others than Latin ones where Windows writes into a file.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:
