@@ -231,8 +231,13 @@ def test_steps_in_the_wrong_order_are_told(capsys, tmp_path):
     notebook.write({"cells": [], "metadata": {}}, tmp_path / "release" / "toy" / "toy.ipynb")
     notebook.write({"cells": [], "metadata": {}}, tmp_path / "source" / "toy" / "toy.ipynb")
     assert "is no folder" in call(capsys, "grade", "intake", "toy", *words, "--received", "no")[2]
-    assert "--shards is 0" in call(capsys, "grade", "run", "toy", *words, "--shards", "0")[2]
+    for flag, wrong in (("shards", 0), ("memory", 0), ("seconds", 0), ("seconds", "nan")):
+        code, _, err = call(capsys, "grade", "run", "toy", *words, f"--{flag}", wrong)
+        assert (code, f"--{flag} is {wrong}: give" in err) == (2, True)
+    assert "--seconds is -1: give" in call(capsys, "grade", "mutants", "fcn", "--seconds=-1")[2]
     words.append("--without-sandbox")
+    assert "grade intake toy` first" in call(capsys, "grade", "run", "toy", *words)[2]
+    Course(tmp_path).write_intake("toy", [{"student": "gone"}])
     assert "grade intake toy` first" in call(capsys, "grade", "run", "toy", *words)[2]
 
 

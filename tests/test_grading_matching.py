@@ -265,6 +265,10 @@ def test_times_are_the_instructors_and_not_in_a_folder_of_the_students(nb, made,
         table.write_text(f"student,time\nanna,{wrong}\n", "utf-8")
         with pytest.raises(UsageError, match=f"anna: '{wrong}' is no time such as 2027-03-02"):
             list(take_all(release, tmp_path))
+    # As a spreadsheet saves it where the comma is for decimals, in the letters of Windows.
+    table.write_bytes("student;time;name\nanna;2027-03-03 10:00;Ännchen\n".encode("cp1252"))
+    found = {taken.student: taken.timestamp for taken in take_all(release, tmp_path)}
+    assert found["anna"] == "2027-03-03 10:00"
     table.write_text("name,time\n", "utf-8")
     with pytest.raises(UsageError, match=r"needs the columns student and time; it has \['name'"):
         list(take_all(release, tmp_path))

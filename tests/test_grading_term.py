@@ -239,6 +239,8 @@ def test_two_read_without_names_and_agree_or_talk(term):
         "leave --no-gradebook out"
         in term.grade(*("sheet", "plain", "--no-gradebook", "--marks", readers[0]))[2]
     )
+    words = ("sheet", "plain", "--apart=-1", "--marks", readers[0])
+    assert "--apart is -1: give 0 points or more" in term.grade(*words)[2]
     assert "no.csv does not exist" in term.grade("sheet", "plain", "--marks", "no.csv")[2]
 
 
@@ -274,6 +276,7 @@ def test_codes_differ_from_assignment_to_assignment_and_hold_the_secret():
     made = reading.codes(students, "fcn", "x")
     assert sorted(made.values()) == sorted(students)
     assert made == reading.codes(students, "fcn", "x")
+    assert all(map(str.isalpha, made))  # a spreadsheet makes 1.2E+46 of 12e45, and 7 of 00007
     assert not {*made} & {*reading.codes(students[:9], "unet", "x")}
     assert not {*made} & {*reading.codes(students[:9], "fcn", "y")}
 
@@ -361,6 +364,7 @@ def test_short_rows_are_filled_and_names_fit_whatever_their_case():
 def test_a_list_of_students_may_be_lines_or_a_column():
     assert platforms.roster("anna\nben\n\nanna\n") == ["anna", "ben"]
     assert platforms.roster("\ufeffID,Student\n1,anna\n2,\n") == ["anna"]
+    assert platforms.roster("student;name\nanna;Kim, Anna\n") == ["anna"]
     assert platforms.roster("") == []
 
 

@@ -168,6 +168,12 @@ def assignments(args: argparse.Namespace) -> list:
     return [load(folder / f"{stem}.py", private / f"{stem}.py", args.seed) for stem in stems]
 
 
+def _check_seconds(args: argparse.Namespace) -> None:
+    """Without time every answer is wrong, and marks would say so."""
+    if not 0 < args.seconds < float("inf"):
+        raise UsageError(f"--seconds is {args.seconds:g}: give more than 0")
+
+
 def _gradebook(args: argparse.Namespace, course):
     from segcourse.grading.gradebook import Gradebook
 
@@ -219,8 +225,10 @@ def run_run(args: argparse.Namespace) -> int:
     from segcourse.grading import batch, walls
     from segcourse.grading.course import Course
 
-    if args.shards < 1:
-        raise UsageError(f"--shards is {args.shards}: give 1 or more")
+    for name in ("shards", "memory"):
+        if getattr(args, name) < 1:
+            raise UsageError(f"--{name} is {getattr(args, name)}: give 1 or more")
+    _check_seconds(args)
     if not args.without_sandbox and not args.scheduler:
         walls.require()
     course = Course(args.course)
@@ -254,6 +262,7 @@ def run_mutants(args: argparse.Namespace) -> int:
     from segcourse.grading.mutants import equivalents, survivors
     from segcourse.grading.sandbox import Limits, Session
 
+    _check_seconds(args)
     limits = Limits(answer_seconds=args.seconds, memory_mib=1024)
     listed = equivalents((args.private or args.exercises / "private") / "equivalent.txt")
     walled, missed = not walls.why_not(), 0

@@ -157,6 +157,8 @@ def _put_marks(args: argparse.Namespace, release: dict, names: dict[str, str]) -
 
     if args.no_gradebook:
         raise UsageError("--marks go into the gradebook: leave --no-gradebook out")
+    if not args.apart >= 0:
+        raise UsageError(f"--apart is {args.apart:g}: give 0 points or more")
     most = {item.name: item.points for item in report.items(release) if item.written}
     readers = []
     for path in args.marks:
@@ -190,11 +192,8 @@ def _secret(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
+    from segcourse.grading.platforms import decoded
+
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
-    # Tables that a spreadsheet has saved may be in the letters of Windows.
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+    return decoded(path.read_bytes())

@@ -44,7 +44,8 @@ class Course:
         """
         path = self.notebook(kind, stem, student)
         if not path.is_file():
-            raise UsageError(f"{path} does not exist: run `segcourse grade build {stem}` first")
+            step = "intake" if student else "build"
+            raise UsageError(f"{path} does not exist: run `segcourse grade {step} {stem}` first")
         return json.loads(path.read_text("utf-8"))
 
     def build(self, assignment: Assignment) -> Path:

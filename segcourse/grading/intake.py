@@ -16,7 +16,7 @@ from pathlib import Path
 from segcourse.errors import UsageError
 from segcourse.grading.matching import rebuild
 from segcourse.grading.notebook import text_of
-from segcourse.grading.platforms import TIMES, student_of, times
+from segcourse.grading.platforms import TIMES, decoded, student_of, times
 
 LARGEST = 20 << 20
 """Bytes of a file that are read."""
@@ -65,7 +65,7 @@ def take_all(release: dict, received: Path) -> Iterator[Taken]:
         if not place.name.startswith((".", "_")) and not hidden_or_other:
             by_student.setdefault(student_of(place.name), []).append(place)
     known = received / TIMES
-    stamps = times(known.read_text("utf-8")) if known.is_file() else None
+    stamps = times(decoded(known.read_bytes())) if known.is_file() else None
     for student, places in sorted(by_student.items()):
         taken = take(release, student, *places)
         if stamps is not None:

@@ -42,13 +42,32 @@ def student_of(name: str) -> str:
     return name or "nameless"
 
 
+def decoded(data: bytes) -> str:
+    """The text of a table: where a spreadsheet has saved it, maybe in the letters of Windows."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def delimiter(text: str) -> str:
+    """What stands between the columns of a table, as its first line has it.
+
+    >>> delimiter("student;time\\nanna;2027-03-02 10:00 UTC\\n"), delimiter("anna\\nben, jr.\\n")
+    (';', ',')
+    """
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)
+
+
 def times(text: str) -> dict[str, str]:
     """When each student has handed in: a CSV with the columns student and time.
 
     >>> times("student,time\\nanna,2027-03-02 10:00 UTC\\n")
     {'anna': '2027-03-02 10:00 UTC'}
     """
-    rows = csv.DictReader(io.StringIO(text.lstrip("\ufeff")))
+    text = text.lstrip("\ufeff")
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter(text))
     if not {"student", "time"} <= set(rows.fieldnames or ()):
         raise UsageError(f"{TIMES} needs the columns student and time; it has {rows.fieldnames}")
     return {(row["student"] or "").strip(): (row["time"] or "").strip() for row in rows}
@@ -88,9 +107,8 @@ def fill(text: str, key: str, column: str, marks: Mapping[str, float | None]) ->
     Raises:
         UsageError: there is no such column, or two students fit one row.
     """
-    first = text.lstrip("\ufeff").partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text.lstrip("\ufeff")), delimiter=delimiter))
+    between = delimiter(text)
+    rows = list(csv.reader(io.StringIO(text.lstrip("\ufeff")), delimiter=between))
     head = [name.strip() for name in rows[0]] if rows else []
     for name in (key, column):
         if name not in head:
@@ -116,7 +134,7 @@ def fill(text: str, key: str, column: str, marks: Mapping[str, float | None]) ->
         made.rows.append(found[0])
     made.no_row = sorted(left)
     out = io.StringIO()
-    csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    csv.writer(out, delimiter=between, lineterminator="\n").writerows(rows)
     made.text = ("\ufeff" if text.startswith("\ufeff") else "") + out.getvalue()
     return made
 
@@ -132,7 +150,9 @@ def _fitting(value: str, students: Mapping[str, object]) -> list[str]:
 
 def roster(text: str) -> list[str]:
     """Students of a list: one a line, or the column `student` of a CSV, else its first one."""
-    rows = [row for row in csv.reader(io.StringIO(text.lstrip("\ufeff"))) if any(row)]
+    text = text.lstrip("\ufeff")
+    read = csv.reader(io.StringIO(text), delimiter=delimiter(text))
+    rows = [row for row in read if any(row)]
     if not rows:
         return []
     head = [name.strip().casefold() for name in rows[0]]
