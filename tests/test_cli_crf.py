@@ -174,6 +174,13 @@ def test_the_rough_labels_are_never_overwritten(tmp_path, capsys):
     assert mine.read_bytes() == before
 
 
+def test_an_out_that_is_a_file_is_told_before_the_work(tmp_path, capsys):
+    words = ["a.png", "--labels", "b.png", "--out", __file__]  # neither image is looked for
+    code, _, err = call(capsys, "crf", *words)
+    assert code == 2
+    assert f"--out {__file__} is a file: give a folder" in err
+
+
 # ---- flags
 
 

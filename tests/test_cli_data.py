@@ -101,6 +101,13 @@ def test_bad_input_to_data_is_told_without_a_traceback(words, code, told, capsys
     assert (found, told in err) == (code, True), err
 
 
+def test_pack_of_an_empty_folder_says_what_is_needed(tmp_path, capsys):
+    words = ["pack", "folder", "--root", tmp_path, "--out", tmp_path / "x.zip"]
+    code, _, err = call(capsys, "data", *words)
+    assert code == 1
+    assert f"{tmp_path} holds no data: it needs the folders images and masks" in err
+
+
 def test_get_without_a_network_says_what_to_do_by_hand(tmp_path, capsys):
     code, _, err = call(capsys, "data", "get", "cityscapes", "--root", tmp_path / "c")
     assert code == 1

@@ -97,6 +97,12 @@ def test_one_bad_image_among_many_is_reported_and_the_others_are_done(run_dir, t
             1,
             "nowhere does not exist",
         ),
+        (
+            lambda at: picture(at / "a.png"),
+            ["--out", __file__],
+            2,
+            "test_cli_predict.py is a file: give a folder",
+        ),
     ],
 )
 def test_bad_input_to_predict_is_told_without_a_traceback(

@@ -242,6 +242,7 @@ def test_check_refuses_what_is_no_exercise(capsys, tmp_path):
         assert code == 2
         assert "no exercise notebook of this course" in err
     assert "does not exist" in call(capsys, "check", tmp_path / "c.ipynb")[2]
+    assert f"{tmp_path} is no file: give" in call(capsys, "check", tmp_path)[2]
 
 
 def test_magics_go_and_python_stays():

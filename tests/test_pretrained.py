@@ -389,6 +389,8 @@ def test_check_needs_the_data_of_what_is_named_and_passes_over_the_rest(copy, ca
     code, _, err = call(capsys, "weights", "check", copy)
     assert code == 2
     assert "toy is measured on folder: give --data-pack folder=FOLDER" in err
+    code, out, _ = call(capsys, "weights", "check", copy, "--root", "x", "--split", "test")
+    assert (code, out) == (0, "toy test: not measured, the card has no numbers of it\n")
     code, _, err = call(capsys, "weights", "check", "--root", "x")
     assert code == 2
     assert "--root is for the data of one NAME" in err

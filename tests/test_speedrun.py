@@ -436,7 +436,7 @@ def test_compiling_is_a_part_of_its_own_and_changes_no_weight_and_no_average(
         (["--limit", 0], "", "--limit is 0: give seconds above 0"),
         ([], "--workers 2", "--recipe gives --workers, which a speedrun does not take"),
         ([], "--model patch", "give another model than patch"),
-        ([], "--data camvid --height 0 --width 0", "--data camvid needs --root"),
+        ([], "--data camvid --height 0 --width 0", "camvid: give --data-pack camvid=FOLDER"),
     ],
 )
 def test_bad_input_to_a_speedrun_is_told(words, recipe, told, tmp_path, capsys):

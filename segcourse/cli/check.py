@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from segcourse.grading.matching import rebuild
 
     if not args.notebook.is_file():
-        raise UsageError(f"{args.notebook} does not exist: give the notebook that you work in")
+        what = "is no file" if args.notebook.exists() else "does not exist"
+        raise UsageError(f"{args.notebook} {what}: give the notebook that you work in")
     release = released(args.released or args.notebook)
     try:
         cells, _ = read(args.notebook)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from segcourse.cli.crf_flags import add_crf_flags, refine, settings_from
 from segcourse.cli.drawing import overlay, with_legend
-from segcourse.cli.flags import add_device
+from segcourse.cli.flags import add_device, check_folder
 from segcourse.cli.images import read_image
 from segcourse.crf import logits_from_labels
 from segcourse.data.base import open_picture, read_mask
@@ -76,6 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Refine one label map and say how many pixels changed."""
+    check_folder(args.out)
     settings = settings_from(args)
     device = choose_device(args.device)
     image = read_image(args.image, args.max_pixels)

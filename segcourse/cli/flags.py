@@ -6,6 +6,7 @@ A new field becomes a flag by standing in `GROUPS`; a test refuses a field that 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import get_args, get_origin
 
 from segcourse.config import Config
@@ -145,6 +146,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     device = next(f for f in fields(Config) if f.name == "device")
     _add(parser, device, None)
     add_debug(parser)
+
+
+def check_folder(out: Path) -> None:
+    """Refuse an --out that is a file, before there is any work to lose.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: give a folder")
 
 
 def typed(args: argparse.Namespace) -> list[str]:

@@ -54,10 +54,9 @@ def run(args: argparse.Namespace) -> int:
     if args.out.is_dir():
         raise UsageError(f"--out {args.out} is a folder: give the file to write, as camvid.zip")
     check_root(args.data, args.root)
-    splits = {
-        split: open_split(args.data, args.root, split)
-        for split in layout(args.data, Path(args.root))
-    }
+    # Where there is no split, opening one says what is needed.
+    names = layout(args.data, Path(args.root)) or ("train",)
+    splits = {split: open_split(args.data, args.root, split) for split in names}
     size = (args.height, args.width) if args.height else None
     contents = write_pack(splits, args.out, size, LIMIT)
     print(f"{args.out}: {args.data}, {args.out.stat().st_size / 1e6:.1f} MB")

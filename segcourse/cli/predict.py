@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from segcourse.cli.crf_flags import Settings, add_crf_flags, refine, settings_if_asked
 from segcourse.cli.drawing import label_image, overlay, with_legend
-from segcourse.cli.flags import add_device
+from segcourse.cli.flags import add_device, check_folder
 from segcourse.cli.images import find_images, read_image, unopened
 from segcourse.cli.runs import load_run
 from segcourse.cli.tiling import by_tile, overview, plan
@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--size {args.size[0]} {args.size[1]}: both must be at least 1")
     if args.margin is not None and args.tile is None:
         raise UsageError(f"--margin {args.margin} is for tiles: give --tile too, or leave it out")
+    check_folder(args.out)
     crf = settings_if_asked(args)
     if crf is not None and args.tile is not None:
         raise UsageError(

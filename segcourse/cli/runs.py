@@ -118,7 +118,8 @@ def load_run(out: Path, device: torch.device) -> Run:
         DataError: `out` is not a run's folder, or the run has no whole checkpoint.
     """
     if not (out / FILE).is_file():
-        what = "has no run.json" if out.is_dir() else "does not exist"
+        what = "is a file" if out.exists() else "does not exist"
+        what = "has no run.json" if out.is_dir() else what
         raise DataError(f"{out} {what}: give the output folder of `segcourse train` (its --out)")
     try:
         info = json.loads((out / FILE).read_text(encoding="utf-8"))

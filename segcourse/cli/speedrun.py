@@ -14,6 +14,7 @@ from segcourse.cli.speedrun_train import Race, Run
 from segcourse.cli.stopwatch import Stopwatch, process_age
 from segcourse.cli.suite_data import find
 from segcourse.config import Config
+from segcourse.data import GENERATED
 from segcourse.distributed import choose_device
 from segcourse.errors import UsageError
 from segcourse.records import record, write_record
@@ -199,10 +200,10 @@ def _config(args: argparse.Namespace) -> Config:
         if getattr(config, name):
             raise UsageError(f"--recipe gives --{name}, which a speedrun does not take")
     root = given.get(config.data, "")
-    if given and not root:
+    if not root and (given or config.data not in GENERATED):
         raise UsageError(
-            f"--data-pack gives {', '.join(given)} and the recipe trains on {config.data}: give "
-            f"--data-pack {config.data}=FOLDER, or its pack"
+            f"--data-pack gives {', '.join(given) or 'nothing'} and the recipe trains on "
+            f"{config.data}: give --data-pack {config.data}=FOLDER, or its pack"
         )
     return parse_config([*words, "--root", root, "--device", args.device])
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segcourse import distributed, resuming
 from segcourse.checkpoints import latest
 from segcourse.cli import objects, running
-from segcourse.cli.flags import add_config_flags, add_debug, config_from
+from segcourse.cli.flags import add_config_flags, add_debug, check_folder, config_from
 from segcourse.cli.models import MODELS, as_dense, build
 from segcourse.cli.plan import plan
 from segcourse.cli.report import always, summary, table
@@ -164,6 +164,7 @@ def _with_saved_values(
 
 def _check_folder(out: Path, resume: bool) -> None:
     # `fit` refuses too, but only when the data have been read.
+    check_folder(out)
     if not resume and resuming.holds_run(out):
         raise UsageError(
             f"{out} already holds a run: give --resume to go on with it, or another --out to "

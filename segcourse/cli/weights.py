@@ -154,6 +154,7 @@ def _check(one: Pretrained, split: str, root: str) -> list[str]:
     """Measure one split, print a line, and return what differs."""
     written = one.record["metrics"][split]
     if written is None:
+        print(f"{one.name} {split}: not measured, the card has no numbers of it")
         return []
     known, size = one.record["data"][split], one.record["data"]["size"]
     data = one.record["data"]["name"]
