@@ -4,6 +4,7 @@ import argparse
 import json
 
 import pytest
+from grading_tools import called
 
 from segcourse.cli import check
 from segcourse.errors import UsageError
@@ -160,7 +161,7 @@ def test_an_answer_that_crashes_without_end_is_given_up_and_the_next_one_is_not(
     with sandbox.Session(LIMITS, server=server) as session:
         session.run("import os\ndef f(): os._exit(1)\ndef g(): return 7")
         session.start_tests("f")
-        told = [_told(session, "f") for _ in range(sandbox.MOST_DEATHS + 1)]
+        told = [called(session, "f") for _ in range(sandbox.MOST_DEATHS + 1)]
         assert set(told[:-1]) == {"the process ended: a crash, or an exit"}
         assert told[-1] == "the process ended too often in the tests of f"
         session.start_tests("g")
@@ -186,7 +187,7 @@ def test_cells_that_are_run_again_use_up_the_time_of_the_submission(server, monk
             assert session.run("import time; time.sleep(0.6)") == ("", "")
         session.run("import os\ndef f(): os._exit(1)")
         session.start_tests("f")
-        told = [_told(session, "f") for _ in range(3)]
+        told = [called(session, "f") for _ in range(3)]
         assert told[-1] == "no time left for this submission"
         assert session.run("x = 1")[1] == "no time left for this submission"
 
@@ -263,11 +264,3 @@ def test_system_vs_shared_memory_is_memory_though_nobody_maps_it(server):
         assert session.run(SYSTEM_V.replace("COUNT", "4")) == ("", "")
         assert 400 < session.worker.process.unmapped_mib() < 402
         assert session.run(SYSTEM_V.replace("COUNT", "9"))[1] == "more than 1024 MiB of memory"
-
-
-def _told(session, name):
-    try:
-        session.call(name, (), {})
-    except StudentError as error:
-        return str(error)
-    return ""

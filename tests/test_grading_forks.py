@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from grading_tools import called
 
 from segcourse.grading import forks, sandbox, walls
 from segcourse.grading.forks import ForkServer, NoForks
-from segcourse.grading.marking import StudentError
 from segcourse.grading.processes import cpu_seconds, family, memory_mib, runs
 
 REASON = walls.why_not()
@@ -35,15 +35,6 @@ def inside(server, *cells, limits=LIMITS):
     assert isinstance(session.worker.process, forks.Fork)
     assert not error, error
     return printed
-
-
-def called(session, name):
-    """The error of a call, or nothing."""
-    try:
-        session.call(name, (), {})
-    except StudentError as error:
-        return str(error)
-    return ""
 
 
 STATE = """

@@ -569,7 +569,7 @@ from segcourse import plotting
 try:
     plotting.curves
 except ImportError as error:
-    assert "pip install segcourse[book]" in str(error), error
+    assert "pip install 'segcourse[notebooks]'" in str(error), error
 else:
     raise SystemExit("no error")
 """

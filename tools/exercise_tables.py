@@ -15,6 +15,7 @@ from pathlib import Path
 
 from segcourse.grading import batch, notebook, walls
 from segcourse.grading.course import Course
+from segcourse.grading.demo import read_answers
 from segcourse.grading.intake import take_all
 from segcourse.grading.marking import run_test
 from segcourse.grading.sandbox import Limits, Session
@@ -22,7 +23,6 @@ from segcourse.grading.source import load, proxied
 
 ROOT = Path(__file__).resolve().parent.parent
 EXERCISES = ROOT / "exercises"
-ANSWER = re.compile(r"(?m)^# %% (\w+) marks=(\d+) kind=(\w+)\n")
 
 
 def marks() -> int:
@@ -34,16 +34,15 @@ def marks() -> int:
     for path in sorted(EXERCISES.glob("*.py")):
         stem = path.stem
         made = load(path, EXERCISES / "private" / path.name)
-        pieces = ANSWER.split((EXERCISES / "private" / "answers" / path.name).read_text("utf-8"))
+        written = read_answers(EXERCISES / "private" / "answers" / path.name)
         for answer in made.of("answer"):
             kinds, missed = Counter(), []
-            rows = zip(pieces[1::4], pieces[2::4], pieces[3::4], pieces[4::4], strict=True)
-            for name, points, kind, source in rows:
-                if name == answer.name:
-                    kinds[kind] += 1
-                    reached = points_of(made, name, source)
-                    if reached != int(points):
-                        missed.append(f"{source.splitlines()[0]}: {reached} for {points}")
+            for one in written:
+                if one.name == answer.name:
+                    kinds[one.kind] += 1
+                    reached = points_of(made, one.name, one.source)
+                    if reached != one.marks:
+                        missed.append(f"{one.told}: {reached} for {one.marks}")
             wrong += len(missed)
             most = sum(test.points for test in made.tests_of(answer.name))
             counts = [kinds[kind] for kind in ("right", "unusual", "partly", "misconception")]

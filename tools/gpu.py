@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segcourse.errors import DataError
+from segcourse.errors import DataError, UsageError
 from tools import bundle
 
 FIRST = ("patch", "fcn8s-light", "unet")
@@ -250,7 +250,6 @@ def _settled(out: Path, name: str) -> bool:
 
 def _camvid(given: Sequence[str]) -> str | None:
     from segcourse.cli.suite_data import find
-    from segcourse.errors import DataError, UsageError
 
     for word in given:
         try:

@@ -13,7 +13,7 @@ from segcourse import cost
 from segcourse.cli import bench_crf, bench_profile, speedrun, suite
 from segcourse.cli.flags import add_device, options, typed
 from segcourse.cli.memory import estimate, readable_bytes, readable_count
-from segcourse.cli.models import MODELS, as_dense, build, trains_on_patches
+from segcourse.cli.models import add_model, as_dense, build, trains_on_patches
 from segcourse.cli.timing import median_seconds, peak, reset_peak
 from segcourse.distributed import choose_device
 from segcourse.errors import UsageError
@@ -47,13 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     model.set_defaults(run=run)
-    model.add_argument(
-        "--model",
-        choices=tuple(MODELS),
-        default="full-resolution",
-        metavar="NAME",
-        help=f"one of {', '.join(MODELS)}",
-    )
+    add_model(model, "full-resolution")
     model.add_argument("--classes", type=int, default=11, metavar="K", help="number of classes")
     model.add_argument("--height", type=int, default=128, metavar="H", help="height in pixels")
     model.add_argument("--width", type=int, default=128, metavar="W", help="width in pixels")

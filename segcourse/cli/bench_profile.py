@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from segcourse import optim
 from segcourse.cli.flags import add_device, options, typed
-from segcourse.cli.models import MODELS, build, trains_on_patches
+from segcourse.cli.models import add_model, build, trains_on_patches
 from segcourse.cli.stepping import DATA, training_step
 from segcourse.cli.timing import median_seconds, wait
 from segcourse.cli.trace import STEPS, Breakdown, breakdown
@@ -49,13 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--model",
-        choices=tuple(MODELS),
-        default="unet-light",
-        metavar="NAME",
-        help=f"one of {', '.join(MODELS)}",
-    )
+    add_model(parser, "unet-light")
     parser.add_argument("--height", type=int, default=360, metavar="H", help="height in pixels")
     parser.add_argument("--width", type=int, default=480, metavar="W", help="width in pixels")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="images in a batch")

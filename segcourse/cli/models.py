@@ -4,6 +4,7 @@ To add a model, write its builder here; it must meet the model contract, (N, 3, 
 (N, K, H, W) logits out at the input's size, any H and W.
 """
 
+import argparse
 from collections.abc import Callable
 
 import torch
@@ -89,6 +90,17 @@ HAND_OVERS: dict[type[nn.Module], Callable[[nn.Module, nn.Module], object]] = {
 }
 """Class to (trained, new): both of the class, of which the new one has layers that the trained one
 lacks. It copies in place what has its place in the new one; `--start` uses it."""
+
+
+def add_model(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add --model to what measures a network."""
+    parser.add_argument(
+        "--model",
+        choices=tuple(MODELS),
+        default=default,
+        metavar="NAME",
+        help=f"one of {', '.join(MODELS)}",
+    )
 
 
 def build(name: str, num_classes: int, seed: int) -> nn.Module:

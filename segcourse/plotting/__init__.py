@@ -126,7 +126,7 @@ def __getattr__(name: str) -> object:
                     raise
                 raise ImportError(
                     f"segcourse.plotting.{name} draws with matplotlib, which is not installed: "
-                    "run `pip install segcourse[book]`"
+                    "run `pip install 'segcourse[notebooks]'`"
                 ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
