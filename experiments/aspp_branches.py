@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from shared.command_line import parsed
 from shared.dense_on_scenes import Budget, K, evaluate, predict, scenes, scores, tensors, train
 from shared.windows_on_scenes import spread
 from torch import nn
@@ -81,7 +82,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("results/aspp/branches.json"), help="record"
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget(steps=args.steps)

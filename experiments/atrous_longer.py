@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from atrous_rates import WIDTH, build, show
+from shared.command_line import parsed
 from shared.dense_on_scenes import Budget, evaluate, train
 
 from segcourse.receptive_field import receptive_field
@@ -31,7 +32,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke run: its numbers say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/atrous/longer.json"))
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget(steps=args.steps)

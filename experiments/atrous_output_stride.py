@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from shared.command_line import parsed
 from shared.dense_on_scenes import Budget, K, evaluate, scenes, tensors, train
 from shared.windows_on_scenes import spread
 from torch import nn
@@ -63,7 +64,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("results/atrous/output_stride_scenes.json")
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget(steps=args.steps)

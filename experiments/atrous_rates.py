@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from shared.command_line import parsed
 from shared.dense_on_scenes import Budget, K, evaluate, scenes, tensors, train
 from shared.windows_on_scenes import POND, spread
 
@@ -82,7 +83,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke run: its numbers say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/atrous/rates.json"))
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget(steps=args.steps)

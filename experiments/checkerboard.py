@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from shared.command_line import parsed
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, mse_loss
 
@@ -75,7 +76,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("results/upsampling/checkerboard.json"), help="record"
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     steps = [0, 4] if args.quick else [0, 100, 300, 1000, 3000]

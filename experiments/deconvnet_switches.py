@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from shared.command_line import parsed
 from shared.dense_on_scenes import TRIMAP_WIDTHS, Budget, K, evaluate, scenes, tensors, train
 from shared.windows_on_scenes import spread
 from torch import Tensor, nn
@@ -106,7 +107,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("results/deconvnet/switches.json"), help="record"
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget(steps=args.steps, crops=4)

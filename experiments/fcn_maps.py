@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from fcn_skips import CYCLES, SKIPS, going_on
 from PIL import Image
+from shared.command_line import parsed
 from shared.dense_on_scenes import Budget, K, predict, scenes, tensors, train
 
 from segcourse.fcn import FCN
@@ -64,7 +65,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke run: its maps say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/fcn/maps.png"), help="picture")
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     budget = Budget(steps=args.steps or read("fcn/skips")["config"]["steps"])
     picture = Image.fromarray(strip(budget.quick() if args.quick else budget), mode="P")

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from shared.command_line import parsed
 from shared.dense_on_scenes import Budget, K, evaluate, scenes, scores, train
 from shared.windows_on_scenes import spread
 from torch import Tensor, nn
@@ -132,7 +133,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke run: its numbers say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/fcn/skips.json"), help="record")
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget(steps=args.steps)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from shared.command_line import parsed
 
 from segcourse import metrics
 from segcourse.data import Scenes, open_data
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--camvid", type=Path, help="folder of CamVid; without it, the scenes")
     parser.add_argument("--quick", action="store_true", help="8 images only, to try it out")
     parser.add_argument("--out", type=Path, default=Path("results/index"), help="folder to write")
-    args = parser.parse_args()
+    args = parsed(parser)
 
     start = time.perf_counter()
     name = "metric_choice_camvid" if args.camvid else "metric_choice"

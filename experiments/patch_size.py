@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from shared.command_line import parsed
 from shared.windows_on_scenes import GRID, Budget, K, evaluate, load, spread, train_patches
 
 from segcourse.cost import multiply_adds, parameters
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("results/sliding_window/patch_size.json"), help="record"
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     start = time.perf_counter()
     budget = Budget(8, 2, 3, 2) if args.quick else Budget()
     strides = {1: 1, 9: 2, 17: 4} if args.quick else STRIDES

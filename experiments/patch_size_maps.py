@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from patch_size import STRIDES, WIDTH
 from PIL import Image
+from shared.command_line import parsed
 from shared.windows_on_scenes import Budget, load, predict, train_patches
 
 from segcourse.labels import SCENES
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("results/sliding_window/patch_size_maps.png")
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     budget = Budget(8, 2, 3, 2) if args.quick else Budget()
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
         waiting = [pool.submit(one_map, *pair, budget) for pair in STRIDES.items()]

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from shared.command_line import parsed
 from shared.windows_on_scenes import (
     Budget,
     K,
@@ -140,7 +141,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("results/sliding_window/models.json"), help="record"
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget(8, 2, 3, 2) if args.quick else Budget()

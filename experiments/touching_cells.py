@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 from shared.cells import MEMBRANE, SIDE, Budget, load, predict, scores, train
+from shared.command_line import parsed
 from shared.windows_on_scenes import spread
 from torch import Tensor
 
@@ -95,7 +96,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("results/unet/touching_cells.json"), help="record"
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget().quick() if args.quick else Budget()

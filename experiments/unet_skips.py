@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from shared.command_line import parsed
 from shared.dense_on_scenes import (
     INTERIOR,
     TRIMAP_WIDTHS,
@@ -145,7 +146,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke run: its numbers say nothing")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path("results/unet/skips.json"), help="record")
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(args.threads)
     start = time.perf_counter()
     budget = Budget(steps=args.steps, test_scenes=60)

@@ -27,9 +27,10 @@ def main() -> None:
     """Make the three records, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("camvid", type=Path, help="folder with train/ trainannot/ and so on")
-    parser.add_argument("--out", type=Path, default=EXPERIMENTS.parent / "results")
+    parser.add_argument("--out", type=Path, help="results/ by default; runs/quick/ with --quick")
     parser.add_argument("--quick", action="store_true", help="4 steps: the numbers say nothing")
     args = parser.parse_args()
+    args.out = args.out or EXPERIMENTS.parent / ("runs/quick" if args.quick else "results")
     choice = [sys.executable, EXPERIMENTS / "metric_choice.py", "--camvid", args.camvid.resolve()]
     choice += ["--out", args.out.resolve() / "index"] + ["--quick"] * args.quick
     subprocess.run(choice, check=True)
