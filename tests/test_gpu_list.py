@@ -249,14 +249,16 @@ def test_camvid_is_found_among_the_packs(tmp_path):
 
 def test_process_passes_a_sigterm_on_and_says_that_it_stopped():
     process = gpu.Process()
-    wait = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(7))\ntime.sleep(30)"
+    wait = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(7))\n"
+    wait += "print('ready', flush=True)\ntime.sleep(30)"
     assert process(["-c", "raise SystemExit(3)"], True, None) == 3
     assert process(["-c", "import time; time.sleep(30)"], False, 0.1) == -signal.SIGKILL
 
-    process.child = subprocess.Popen([sys.executable, "-c", wait])
-    time.sleep(0.5)
-    process.receive(signal.SIGTERM, None)
-    assert process.child.wait(20) == 7
+    with subprocess.Popen([sys.executable, "-c", wait], stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"ready\n"
+        process.child = child
+        process.receive(signal.SIGTERM, None)
+        assert child.wait(20) == 7
     assert process(["-c", ""], True, None) == gpu.STOPPED
 
 
