@@ -23,7 +23,8 @@ class LayerCost:
         shape: of the output, (N, C, H, W).
         parameters: numbers that are learned.
         multiply_adds: of one forward pass; 0 for layers without weights, whose cost is memory.
-        backward_multiply_adds: weights' and input's gradients; an image needs no gradient.
+        backward_multiply_adds: of the weights' and the input's gradients; weights that are not
+            learned need none, nor does an image, padded or not.
         input_bytes: the tensor that comes in.
         output_bytes: the tensor that goes out.
         saved_bytes: what the layer makes or receives that waits for the backward pass, tensors
@@ -88,6 +89,7 @@ def layer_costs(model: nn.Module, size: tuple[int, int], batch: int = 1) -> list
     def hook(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x = inputs[0]
         adds = _multiply_adds(layer, x, output)
+        gradients = x.requires_grad + any(p.requires_grad for p in layer.parameters())
         saved = 0
         if isinstance(layer, nn.ReLU):
             saved = keep(output)
@@ -104,9 +106,9 @@ def layer_costs(model: nn.Module, size: tuple[int, int], batch: int = 1) -> list
                 name=name,
                 kind=type(layer).__name__,
                 shape=tuple(output.shape),
-                parameters=sum(p.numel() for p in layer.parameters()),
+                parameters=parameters(layer),
                 multiply_adds=adds,
-                backward_multiply_adds=adds if x is image else 2 * adds,
+                backward_multiply_adds=gradients * adds,
                 input_bytes=_bytes(x),
                 output_bytes=_bytes(output),
                 saved_bytes=saved,
@@ -121,7 +123,7 @@ def layer_costs(model: nn.Module, size: tuple[int, int], batch: int = 1) -> list
         if not list(layer.children())
     ]
     try:
-        with torch.no_grad():
+        with torch.enable_grad():  # which tensors need a gradient is part of the count
             functional_call(model, _on_meta(model), (image,))
     finally:
         for handle in handles:
@@ -146,7 +148,8 @@ def multiply_adds(model: nn.Module, size: tuple[int, int]) -> int:
 def backward_multiply_adds(model: nn.Module, size: tuple[int, int]) -> int:
     """Multiply-adds of the backward pass over one (H, W) image, counted in closed form.
 
-    Twice the forward pass, but for the first layer, which owes the image no gradient.
+    Twice the forward pass, but for the first layer, which owes the image no gradient, and for
+    layers that are not learned.
     """
     return sum(row.backward_multiply_adds for row in layer_costs(model, size))
 
@@ -168,16 +171,17 @@ def measured_multiply_adds(model: nn.Module, image: Tensor) -> tuple[int, int]:
     """Multiply-adds as torch's FLOP counter sees them run: the oracle for the counts above.
 
     Args:
-        model: parameters get gradients, which are dropped again.
+        model: parameters get gradients, which are dropped again; batch norm's running statistics
+            are left as they were.
         image: (N, 3, H, W) on the model's device; or on "meta", which computes nothing.
 
     Returns:
         Of the forward pass, and of the backward pass of the sum of the logits.
     """
-    weights = _on_meta(model) if image.is_meta else dict(model.named_parameters())
-    learned = [p for p in weights.values() if p.requires_grad]
+    state = _on_meta(model) if image.is_meta else _with_copied_buffers(model)
+    learned = [tensor for tensor in state.values() if tensor.requires_grad]
     with FlopCounterMode(display=False) as forward:
-        logits = functional_call(model, weights, (image,))
+        logits = functional_call(model, state, (image,))
     with FlopCounterMode(display=False) as backward:
         torch.autograd.grad(logits.sum(), learned, allow_unused=True)
     # The counter counts a multiplication and an addition as two operations.

@@ -17,8 +17,10 @@ from segcourse.cost import (
     parameters,
     training_bytes,
 )
+from segcourse.fcn_networks import fcn_light
 from segcourse.full_resolution import FullResolutionNet
 from segcourse.sliding_window import PatchClassifier
+from segcourse.unet import unet_light
 
 NETWORKS = {
     "full resolution": lambda: FullResolutionNet(5, widths=(6, 8)),
@@ -102,6 +104,14 @@ def test_the_wide_network_of_the_lecture_is_counted_without_running_it():
     assert backward_multiply_adds(model, (500, 500)) == 2 * forward - first
 
 
+@pytest.mark.parametrize("size", [(32, 40), (37, 45)])
+def test_padded_images_and_fixed_layers_owe_no_gradient(size):
+    # U-Net pads its image; FCN enlarges its scores by bilinear weights that are not learned.
+    for model in (unet_light(4), fcn_light(4, (16, 8))):
+        found = measured_multiply_adds(model, torch.empty(1, 3, *size, device="meta"))
+        assert (multiply_adds(model, size), backward_multiply_adds(model, size)) == found
+
+
 def test_layers_are_listed_in_the_order_in_which_they_run():
     rows = layer_costs(FullResolutionNet(5, (4,)), (8, 9))
     assert [row.kind for row in rows] == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d"]
@@ -113,12 +123,16 @@ def test_frozen_parameters_are_not_learned():
     model = nn.Linear(3, 4)
     model.bias.requires_grad_(False)
     assert parameters(model) == 12
+    network = FullResolutionNet(5, (4,))
+    network.layers[0].weight.requires_grad_(False)
+    assert [row.parameters for row in layer_costs(network, (8, 8))] == [0, 8, 0, 25]
 
 
 def test_measuring_leaves_the_model_as_it_was():
     model = FullResolutionNet(5, (4,))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     measured_training_bytes(model, torch.ones(2, 3, 8, 8))
+    measured_multiply_adds(model, torch.ones(2, 3, 8, 8))
     layer_costs(model, (8, 8))
     assert all(torch.equal(tensor, before[n]) for n, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
