@@ -139,6 +139,8 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
             f"labels are {labels.dtype}, need integers: a label is a class index, so convert "
             "with .long(), and never interpolate a label map"
         )
+    if labels.dtype not in (torch.uint8, torch.int16, torch.int32, torch.int64):
+        labels = labels.long()  # int8 takes 255 for -1; torch compares no wide unsigned integers
     wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != IGNORE)]
     if wrong.numel() == 0:
         return

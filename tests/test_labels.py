@@ -103,6 +103,15 @@ def test_check_labels_refuses_what_is_no_integer(dtype):
         check_labels(torch.zeros(2, 2, dtype=dtype), 2)
 
 
+def test_labels_of_every_integer_type_are_checked():
+    with pytest.raises(ValueError, match="hold -1 at 1 pixel"):  # as int8, 255 would be -1
+        check_labels(torch.tensor([[0, -1]], dtype=torch.int8), 2)
+    for dtype in (torch.uint16, torch.uint32, torch.uint64):
+        check_labels(torch.tensor([[0, 1, IGNORE]]).to(dtype), 2)
+        with pytest.raises(ValueError, match="hold 300 at 1 pixel"):
+            check_labels(torch.tensor([[0, 300]]).to(dtype), 2)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6))
 def test_painting_and_reading_colours_are_inverse(height, width, seed):
