@@ -53,17 +53,19 @@ def enlarge(scores: Tensor, size: tuple[int, int], finer: int = 1) -> Tensor:
     """
     if finer == 1:
         return F.interpolate(scores, size, mode="bilinear", align_corners=False)
+    # Half precision cannot count the pixels of an image.
+    exact = scores.to(torch.promote_types(scores.dtype, torch.float32))
     axes = []
     for pixels, cells in zip(size, scores.shape[2:], strict=True):
         coarse = -(-cells // finer)
-        at = torch.arange(pixels, dtype=scores.dtype, device=scores.device)
+        at = torch.arange(pixels, dtype=exact.dtype, device=scores.device)
         at = finer * ((at + 0.5) * coarse / pixels - 0.5)
         axes.append(
             2 * at.clamp(0, cells - 1) / max(cells - 1, 1) - 1
         )  # to -1..1, the first and the last cell
     rows, columns = torch.meshgrid(*axes, indexing="ij")
     grid = torch.stack([columns, rows], dim=2).expand(len(scores), -1, -1, -1)
-    return F.grid_sample(scores, grid, padding_mode="border", align_corners=True)
+    return F.grid_sample(exact, grid, padding_mode="border", align_corners=True).to(scores.dtype)
 
 
 def deeplab_v2(
@@ -156,7 +158,7 @@ def widen(head: nn.Module, factor: int = 2) -> nn.Module:
 
 
 def at_finer_stride(model: DeepLab, backbone: Backbone, output_stride: int) -> DeepLab:
-    """A trained DeepLab at a finer output stride: the same weights, all rates multiplied (v3, 4.1).
+    """A trained DeepLab at a finer output stride: the same weights, all rates multiplied (v3, 4.2).
 
     Args:
         model: trained, at a coarser output stride; not changed.

@@ -9,7 +9,7 @@ class AveragedViews(nn.Module):
     """A model that looks at an image in several sizes, and mirrored, and averages what it sees.
 
     Shapes: as the model's: (N, 3, H, W) to (N, K, H, W), here the logarithm of the mean of the
-    probabilities (v3, section 4.1; v2 takes the highest score of the scales instead). It costs as
+    probabilities (v3, section 4.2; v2 takes the highest score of the scales instead). It costs as
     many passes as there are views and is reported apart from the single view.
 
     Args:

@@ -156,6 +156,16 @@ def test_a_finer_grid_is_read_where_the_coarse_one_was(side, pixels, finer):
     assert (enlarge(fine, size) - enlarge(coarse, size)).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_reads_a_finer_grid_at_the_same_places(dtype):
+    # Odd numbers above 256 are no bfloat16: counted in it, pixels would share a place.
+    scores = torch.randn(1, 3, 2, 60, generator=torch.Generator().manual_seed(2)).to(dtype)
+    found = enlarge(scores, (16, 480), finer=2)
+    assert found.dtype == dtype
+    exact = enlarge(scores.double(), (16, 480), finer=2)
+    assert (found - exact).abs().max() < 2 * torch.finfo(dtype).eps * exact.abs().max()
+
+
 def test_a_stride_that_does_not_divide_is_refused():
     model = deeplab_v2(LightBackbone((4, 4, 8)), 3, (1,), 4, output_stride=4)
     with pytest.raises(ValueError, match="does not divide the model's, 4: give 2"):
