@@ -29,7 +29,7 @@ def border_weights(
         sigma: how fast it falls with d1 + d2, in px; about 5 in the paper.
 
     Returns:
-        Weights of the same shape, float32 (or the class weights' dtype).
+        Weights of the same shape, float32 (or the class weights' dtype where that is floating).
 
     Raises:
         TypeError: the instances are not integers.
@@ -43,6 +43,8 @@ def border_weights(
         raise ValueError(
             f"class_weights are {tuple(class_weights.shape)}: (2,) is needed, background and cell"
         )
+    if not class_weights.is_floating_point():
+        class_weights = class_weights.float()
     nearest, second = two_nearest(instances)
     cell = instances > 0
     reach = (nearest + second).to(class_weights)

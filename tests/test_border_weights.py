@@ -116,6 +116,13 @@ def test_a_gap_of_one_pixel_by_hand():
     assert weights[0].tolist() == pytest.approx([1, 10.231163, 1], abs=1e-5)
 
 
+def test_whole_class_weights_are_weights_like_others():
+    instances = torch.tensor([[1, 0, 0, 0, 2], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+    for cells in (instances, instances.clamp(max=1), instances // 2):  # two, two alike, one
+        whole = border_weights(cells, torch.tensor([1, 3]))
+        assert torch.equal(whole, border_weights(cells, torch.tensor([1.0, 3.0])))
+
+
 def test_the_wider_the_gap_the_smaller_the_weight():
     weights = []
     for gap in range(1, 9):
