@@ -44,10 +44,11 @@ def region_shapes(segments: Tensor) -> Tensor:
 
     Returns:
         (R, 6) float32: log area; perimeter^2 / (4 pi area), which is least for a disc, with the
-        perimeter as the number of pixel sides it shares with other segments; spread (mean squared
-        distance from the centre over area: 0.159 for a disc, 0.167 for a square, more for a
-        cross); elongation (minor over major axis, 1 for a disc or a square, near 0 for a bar);
-        log of the major axis in pixels; share of the perimeter on the image border.
+        perimeter as the number of pixel sides towards other segments or the image border; spread
+        (mean squared distance from the centre over area: 0.159 for a disc, 0.167 for a square, more
+        for a cross); elongation (minor over major axis, 1 for a disc or a square, near 0 for a
+        bar); log of the major axis in pixels; share of the perimeter on the image border. What an
+        id that no pixel has gets is finite and means nothing.
 
     Raises:
         ValueError: an id is negative.
@@ -85,7 +86,7 @@ def region_shapes(segments: Tensor) -> Tensor:
             (a + c) / area,
             (minor / major).sqrt(),
             major.log() / 2,
-            border / perimeter,
+            border / perimeter.clamp(min=1),
         ],
         dim=1,
     ).float()

@@ -52,6 +52,12 @@ def test_an_id_without_pixels_gets_zeros():
     assert features.tolist() == [[1.0], [0.0], [1.0]]
 
 
+def test_an_id_without_pixels_has_a_finite_shape():
+    shapes = region_shapes(torch.tensor([[0, 0, 2], [0, 0, 2]]))  # a nan would spoil all gradients
+    assert shapes.isfinite().all()
+    assert torch.equal(shapes[[0, 2]], region_shapes(torch.tensor([[0, 0, 1], [0, 0, 1]])))
+
+
 def test_region_features_pass_gradients_to_the_features():
     values = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
     segments = torch.tensor([[0, 0, 1], [0, 1, 1], [2, 2, 2]])
