@@ -30,9 +30,11 @@ def load(model: nn.Module, file: Path) -> None:
     """Load a safetensors file into `model`, in place, on its device.
 
     Raises:
-        DataError: not a safetensors file, weights of another model, or of another number of
-            classes.
+        DataError: no such file, not a safetensors file, weights of another model, or of another
+            number of classes.
     """
+    if not file.is_file():
+        raise DataError(f"{file} is missing: fetch or copy the folder again")
     try:
         saved = safetensors.torch.load_file(file)
     except safetensors.SafetensorError as error:

@@ -200,6 +200,14 @@ def test_half_written_folders_are_not_taken_for_checkpoints(tmp_path):
     assert checkpoints.latest(tmp_path).step == 1
 
 
+def test_a_checkpoint_without_its_weights_says_which_file_is_missing(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / "step-000001" / "weights.safetensors").unlink()
+    (tmp_path / "step-000001" / "ema.safetensors").unlink(missing_ok=True)
+    with pytest.raises(DataError, match=r"step-000001/weights\.safetensors is missing"):
+        checkpoints.load_weights(net(), tmp_path / "step-000001")
+
+
 def test_weights_for_another_number_of_classes_say_both_numbers(tmp_path):
     save(tmp_path, 1, net(classes=11))
     message = r"trained for 11 classes and the model has 4 \(2\.weight, 2\.bias\): build the model"
