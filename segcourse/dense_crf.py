@@ -139,6 +139,11 @@ class DenseCRF(nn.Module):
             raise ValueError(
                 f"logits are {logits.dtype} and the weights {self.weights.dtype}: convert either"
             )
+        if logits.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"logits and weights are {logits.dtype}, which cannot tell the places of pixels "
+                "apart: call float() on the CRF and on the logits"
+            )
         if images.shape != (N, 3, H, W):
             raise ValueError(
                 f"images have shape {tuple(images.shape)}: logits {tuple(logits.shape)} need "

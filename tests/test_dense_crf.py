@@ -214,6 +214,14 @@ def test_inputs_that_do_not_fit_are_refused(logits, images, message):
         DenseCRF(3)(logits, images)
 
 
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_with_and_without_gradients(dtype, grad):
+    crf, images = DenseCRF(3).to(dtype), torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    with torch.set_grad_enabled(grad), pytest.raises(ValueError, match=r"call float\(\) on"):
+        crf(torch.zeros(1, 3, 4, 4, dtype=dtype), images)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
