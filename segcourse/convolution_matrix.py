@@ -33,8 +33,11 @@ def convolution_matrix(
         entries.
 
     Raises:
-        ValueError: an image smaller than the kernel; the message names the size that works.
+        ValueError: an image smaller than the kernel, a number out of range, or channels that do
+            not split into the groups; the message names what works.
     """
+    if groups < 1 or len(weight) % groups:
+        raise ValueError(f"{len(weight)} channels do not split into {groups} groups of one size")
     H, W = pair(size)
     restoring_output_padding(size, weight.shape[2:], stride, padding, dilation)
     arguments = (pair(size), weight.shape[2:], *map(pair, (stride, padding, dilation)))

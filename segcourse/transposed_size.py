@@ -49,11 +49,15 @@ def output_size(
     return tuple(_axis_size(*axis) for axis in zip(*map(pair, arguments), strict=True))
 
 
-def _axis_size(n: int, k: int, s: int, p: int, extra: int, d: int) -> int:
+def _check_axis(n: int, k: int, s: int, d: int) -> None:
     named = {"size": n, "kernel_size": k, "stride": s, "dilation": d}
     for name, value in named.items():
         if value < 1:
             raise ValueError(f"{name} is {value}: use 1 or more")
+
+
+def _axis_size(n: int, k: int, s: int, p: int, extra: int, d: int) -> int:
+    _check_axis(n, k, s, d)
     if p < 0:
         raise ValueError(f"padding is {p}: use 0 or more; to enlarge the output use output_padding")
     if not 0 <= extra < max(s, d):
@@ -89,7 +93,7 @@ def restoring_output_padding(
         (rows, cols), each in 0..stride - 1.
 
     Raises:
-        ValueError: the convolution's input is smaller than its kernel.
+        ValueError: the convolution's input is smaller than its kernel, or a number is out of range.
 
     >>> restoring_output_padding(8, 3, stride=2, padding=1)
     (1, 1)
@@ -97,6 +101,7 @@ def restoring_output_padding(
     over = []
     arguments = (size, kernel_size, stride, padding, dilation)
     for n, k, s, p, d in zip(*map(pair, arguments), strict=True):
+        _check_axis(n, k, s, d)
         rest = n + 2 * p - d * (k - 1) - 1
         if rest < 0:
             raise ValueError(

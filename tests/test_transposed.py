@@ -269,6 +269,10 @@ def test_other_faults_are_named():
         stamped_so_far(torch.zeros(2, 2), torch.zeros(3, 3), 4)
     with pytest.raises(ValueError, match="use an input of 5 px or more"):
         convolution_matrix(torch.zeros(1, 1, 3, 3), 4, dilation=2)
+    with pytest.raises(ValueError, match="3 channels do not split into 2 groups"):
+        convolution_matrix(torch.zeros(3, 1, 2, 2), 4, groups=2)
+    with pytest.raises(ValueError, match="stride is 0: use 1 or more"):
+        restoring_output_padding(8, 3, stride=0)
     with pytest.raises(ValueError, match="a size of at least 3"):
         matrix("xyz", 2)
     with pytest.raises(ValueError, match="stride 0"):
