@@ -89,13 +89,14 @@ class Pretrained:
         the scores are enlarged again.
 
         Args:
-            image: (3, H, W) uint8, of any size.
+            image: (3, H, W) uint8. Some networks need 32 px a side of what they see, so a picture
+                many times as long as it is high is too narrow for them.
 
         Returns:
             (H, W) int64 in 0..K-1, on the CPU.
 
         Raises:
-            ValueError: another shape or dtype.
+            ValueError: another shape or dtype, or too narrow for the network.
         """
         if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
             raise ValueError(

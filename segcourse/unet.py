@@ -171,7 +171,7 @@ class Mirrored(nn.Module):
     """An unpadded U-Net behind the model contract: the border it needs is mirrored.
 
     Shapes: (N, C, H, W) to (N, K, H, W). The image is mirrored outwards far enough for the
-    network's own loss of border, as the paper does it (section 2), and to a legal size.
+    network's own loss of border, as the paper does it (figure 2), and to a legal size.
 
     Args:
         net: with padding 0.
