@@ -89,8 +89,8 @@ def gradient_weights(model: nn.Module, size: tuple[int, int], unit: tuple[int, i
     Raises:
         ValueError: as `positive_twin`.
     """
-    image = torch.ones(1, 3, *size, dtype=torch.float64, requires_grad=True)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        image = torch.ones(1, 3, *size, dtype=torch.float64, requires_grad=True)
         out = positive_twin(model).double().cpu()(image)
         (gradient,) = torch.autograd.grad(out[0, :, unit[0], unit[1]].sum(), image)
     return gradient[0].sum(0)
@@ -122,8 +122,9 @@ def effective_receptive_field(
     """
     if model.training:
         raise ValueError("the model is in training mode, where images mix: call model.eval() first")
-    images = images.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        # Tensors of inference mode take no gradient; a clone of one does.
+        images = images.detach().clone().requires_grad_()
         out = model(images)
         row, col = unit or (out.shape[2] // 2, out.shape[3] // 2)
         signs = torch.randint(2, out.shape[:2], generator=generator) * 2 - 1

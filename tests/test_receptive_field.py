@@ -231,6 +231,15 @@ def blur(layers: int) -> nn.Sequential:
     return model
 
 
+def test_fields_are_measured_in_inference_mode_too():
+    model, seed = blur(2), torch.Generator().manual_seed
+    images = torch.randn(1, 3, 9, 9, dtype=torch.float64, generator=seed(1))
+    expected = effective_receptive_field(model, images, seed(0))
+    with torch.inference_mode():
+        assert torch.equal(effective_receptive_field(model, images + 0, seed(0)), expected)
+        assert gradient_support(model, (9, 9), (4, 4)).sum() == 25
+
+
 def test_means_in_a_row_listen_like_a_gaussian_of_known_width():
     model = blur(12)
     images = torch.randn(2, 3, 41, 41, dtype=torch.float64)
