@@ -33,7 +33,8 @@ def border_weights(
 
     Raises:
         TypeError: the instances are not integers.
-        ValueError: a number is negative, sigma is 0, or class_weights is not (2,).
+        ValueError: w0 or an instance is negative, sigma is not above 0, or class_weights is not
+            (2,).
     """
     if w0 < 0 or not sigma > 0:
         raise ValueError(f"w0 is {w0} and sigma {sigma} px: give w0 of 0 or more and sigma above 0")

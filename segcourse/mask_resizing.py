@@ -72,7 +72,7 @@ def resize_by_votes(labels: Tensor, size: tuple[int, int], num_classes: int) -> 
     [[2, 2, 2, 6, 6, 6]]
     """
     check_labels(labels, num_classes)
-    known = labels.masked_fill(labels == IGNORE, num_classes).reshape(-1, *labels.shape[-2:])
+    known = labels.long().masked_fill(labels == IGNORE, num_classes).reshape(-1, *labels.shape[-2:])
     maps = one_hot(known, num_classes + 1).movedim(-1, 1).float()  # (N, K + 1, H, W)
     won = _resize(maps, size, "bilinear").argmax(1)
     return won.masked_fill(won == num_classes, IGNORE).reshape(*labels.shape[:-2], *size)

@@ -93,6 +93,13 @@ def test_a_scene_resized_as_numbers_holds_classes_where_nothing_of_theirs_is():
     assert len(values) > 20  # between ground and void lie numbers that are no class at all
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_a_resident_set_can_vote(dtype):
+    labels = torch.tensor([[2, 2, IGNORE, 0]])
+    found = resize_by_votes(labels.to(dtype), (1, 8), 3)
+    assert torch.equal(found, resize_by_votes(labels, (1, 8), 3))
+
+
 def test_labels_outside_the_classes_are_refused():
     with pytest.raises(ValueError, match=r"labels hold 9 at 1 pixel, outside 0\.\.7"):
         resize_by_votes(torch.tensor([[0, 9]]), (2, 2), 8)
