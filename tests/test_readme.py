@@ -62,6 +62,8 @@ def test_the_exit_codes_are_those_of_the_command_line():
     told = re.findall(r"(?m)^\| (\d+) \| ", README[README.index("| exit code |") :])
     codes = re.findall(r"(?m)^  (\d+) +", cli.EXIT_CODES)
     assert told[: len(codes)] == codes
+    row = next(line for line in README.splitlines() if line.startswith("| 3 | "))
+    assert re.findall("`(.*?)`", row) == re.findall("`segcourse (.*?)`", cli.EXIT_CODES)
 
 
 def test_every_place_that_a_link_names_is_there():

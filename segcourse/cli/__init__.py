@@ -66,7 +66,9 @@ exit codes:
   1    the input or the data is at fault; standard error says what and where
   2    the command line is wrong, or its options do not go together
   3    `segcourse data check` found faults; `segcourse check`: a test does not pass;
-       `segcourse weights check`: a number is not the card's
+       `segcourse weights check`: a number is not the card's;
+       `segcourse grade mutants`: the tests miss a fault;
+       `segcourse grade demo --compare`: a mark is not the expected one
   130  interrupted (Ctrl-C); training says where its last checkpoint is"""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segcourse.cli import suite_table
 from segcourse.cli.deadline import Deadline
-from segcourse.cli.flags import add_device
+from segcourse.cli.flags import add_device, check_folder
 from segcourse.cli.suite_data import SuiteData, find
 from segcourse.cli.suite_loop import Suite
 from segcourse.cli.suite_place import Place, jobs_of
@@ -106,8 +106,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--seeds {min(args.seeds)}: give 0 or more")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UsageError("the suite runs in one process, one run after the other: without torchrun")
-    if args.out.exists() and not args.out.is_dir():
-        raise UsageError(f"--out {args.out} is a file: give a folder")
+    check_folder(args.out)
     deadline = Deadline(args.minutes)
     entries = TOYS if args.toy else SMALL if args.small else RUNS
     jobs = jobs_of(entries, list(dict.fromkeys(args.seeds)), args.only)
