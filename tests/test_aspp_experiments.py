@@ -36,6 +36,24 @@ def test_the_wide_single_rate_has_as_many_weights_as_the_pyramid(script):
     assert abs(wide / pyramid - 1) < 0.05
 
 
+def test_the_two_records_of_heads_are_what_their_commands_make(script, monkeypatch):
+    """Without --only those of branches.json, so that each command makes its own record again."""
+
+    class Asked(Exception):
+        pass
+
+    def stop(parser):
+        raise Asked(parser.get_default("only"))
+
+    monkeypatch.setattr(script, "parsed", stop)
+    with pytest.raises(Asked) as asked:
+        script.main()
+    for name, heads in (("branches", asked.value.args[0]), ("branches_more", script.MORE)):
+        record = json.loads((ROOT / "results" / "aspp" / f"{name}.json").read_text("utf-8"))
+        assert sorted(record["metrics"]["heads"]) == sorted(heads)
+    assert f"--only {' '.join(script.MORE)} " in record["command"]
+
+
 @pytest.fixture
 def recipe(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))

@@ -279,6 +279,16 @@ def test_an_export_that_lacks_something_says_what(words, code, told, run, export
     assert sorted(path.name for path in exported.parent.iterdir()) == ["toy"]
 
 
+def test_an_export_replaces_nothing_but_weights(run, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.txt").write_text("mine")
+    words = ("--name", "photos", "--out", tmp_path, "--licence", "Paid.", "--replace")
+    code, _, err = call(capsys, "weights", "export", run[1], *words)
+    assert code == 2
+    assert "is no folder of weights, and --replace would remove it: give another --name" in err
+    assert (tmp_path / "photos" / "mine.txt").read_text() == "mine"
+
+
 def test_an_export_can_replace_one(run, exported, tmp_path, capsys):
     shutil.copytree(exported, tmp_path / "toy")
     words = ("--name", "toy", "--out", tmp_path, "--licence", "Paid.", "--replace")

@@ -66,6 +66,10 @@ def export(
     target = out / name
     if target.exists() and not replaced:
         raise UsageError(f"{target} is there already: give another --name, or --replace")
+    if target.exists() and not (target / RECORD).is_file():
+        raise UsageError(
+            f"{target} is no folder of weights, and --replace would remove it: give another --name"
+        )
     run = load_run(run_dir, torch.device("cpu"))
     data, config = run.config.data, run.config
     model = build(config.model, len(run.classes))
