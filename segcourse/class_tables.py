@@ -35,12 +35,11 @@ def class_summary(names: Sequence[str], runs: Runs) -> str:
     kinds, shares = by_class(names, runs)
     titles, path, rows = short_names(names), "metrics.test.iou.", []
     for i, kind in enumerate(kinds):
-        order = sorted(range(len(names)), key=lambda n: -shares[n][i])
-        known = [row[i] for row in shares if row[i] == row[i]]
+        known = {name: row[i] for name, row in zip(names, shares, strict=True) if row[i] == row[i]}
         if not known:
             rows.append([kind, ABSENT, ABSENT, ABSENT])
             continue
-        best, worst = (names[order[at]] for at in (0, -1))
-        ends = (f"{cell(runs[n], path + kind)}, {titles[n]}" for n in (best, worst))
-        rows.append([kind, f"{100 * mean(known):.1f}", *ends])
+        order = sorted(known, key=lambda name: -known[name])
+        ends = (f"{cell(runs[n], path + kind)}, {titles[n]}" for n in (order[0], order[-1]))
+        rows.append([kind, f"{100 * mean(known.values()):.1f}", *ends])
     return markdown_table(["class", "mean of the networks", "best", "worst"], rows)

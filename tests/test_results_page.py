@@ -368,6 +368,13 @@ def test_classes_have_their_best_and_worst_network_and_a_class_that_is_absent_a_
     assert "| b | 50 | 50 | – |" in class_tables.classes_table(["b", "a"], runs)
 
 
+def test_a_network_without_a_number_is_neither_best_nor_worst():
+    runs = {n: [suite_record(n, 0, miou)] for n, miou in (("a", 0.3), ("b", 0.4), ("c", 0.5))}
+    runs["b"][0]["metrics"]["test"]["iou"]["Sky"] = None
+    rows = class_tables.class_summary(["a", "b", "c"], runs).splitlines()
+    assert "| Sky | 40.0 | 50.0, c | 30.0, a |" in rows
+
+
 def test_membranes_are_scored_as_pixels_and_as_cells():
     objects = {"adapted_rand_error": 0.4, "merged": 111, "split": 6, "missed": 52, "objects": 684}
     val = {"miou": 0.7, "iou": {"membrane": 0.6}, "objects": objects}
