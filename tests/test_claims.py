@@ -261,6 +261,13 @@ def test_the_crf_is_judged_by_the_runs_that_have_it():
     runs = {"a": [street("a", 0, 0.4, 0.5)], "b": [street("b", 0, 0.4, 0.3), street("b", 1, 0.4)]}
     found = on_camvid.judge_crf(runs)
     assert (found.checks, found.verdict) == ((True, False), IN_PART)
+    for run, edges in ((runs["a"][0], (0.3, 0.35)), (runs["b"][0], (0.3, 0.31))):
+        splits = (run["metrics"]["test"], run["metrics"]["crf"]["test"])
+        for split, miou in zip(splits, edges, strict=True):
+            split["trimap"] = {"miou": miou, "width": 3}
+    found = on_camvid.judge_crf(runs, "trimap")
+    assert (found.checks, found.verdict) == ((True, True), HELD)
+    assert found.measured == "gains 3.0 (1.0 to 5.0) points over all runs"
 
 
 def slices(name, seed, merged, rand):

@@ -68,15 +68,25 @@ def judge_pair(pair: Pair, family: str, runs: Mapping[str, Sequence[dict]]) -> F
     return Finding(f"{points(first)} against {points(second)}", ahead(first, second))
 
 
-def judge_crf(runs: Mapping[str, Sequence[dict]]) -> Finding | None:
-    """Does the CRF at test time raise the test mIoU: one check for each record that has both."""
-    pairs = [
-        (run["metrics"]["crf"]["test"]["miou"], run["metrics"]["test"]["miou"])
+def judge_crf(runs: Mapping[str, Sequence[dict]], *within: str) -> Finding | None:
+    """Does the CRF at test time raise the test mIoU: one check for each record that has both.
+
+    Args:
+        runs: records by entry.
+        within: where the mIoU stands in the scores of a split; "trimap": that near borders.
+    """
+
+    def miou(scores: dict) -> float:
+        for key in within:
+            scores = scores[key]
+        return scores["miou"]
+
+    gains = [
+        miou(run["metrics"]["crf"]["test"]) - miou(run["metrics"]["test"])
         for found in runs.values()
         for run in found
         if (run["metrics"].get("crf") or {}).get("test") and run["metrics"].get("test")
     ]
-    if not pairs:
+    if not gains:
         return None
-    gains = [after - before for after, before in pairs]
     return Finding(f"gains {points(gains)} points over all runs", tuple(gain > 0 for gain in gains))
