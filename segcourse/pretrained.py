@@ -35,6 +35,7 @@ from segcourse.errors import DataError, UsageError
 from segcourse.fcn_networks import fcn_light
 from segcourse.full_resolution import FullResolutionNet
 from segcourse.labels import Classes
+from segcourse.residual_unet import residual_unet
 from segcourse.segnet import segnet_light
 from segcourse.unet import unet_light
 
@@ -47,6 +48,7 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "fcn16s-light": lambda num_classes: fcn_light(num_classes, (16,)),
     "fcn8s-light": lambda num_classes: fcn_light(num_classes, (16, 8)),
     "unet-light": unet_light,
+    "unet-aspp-light": lambda num_classes: residual_unet(num_classes, 16),
     "deconvnet-light": deconvnet_light,
     "segnet-light": segnet_light,
     "dilated-light": dilated_light,

@@ -87,6 +87,7 @@ NETWORKS = {
     "dilated_networks",
     "fcn_networks",
     "full_resolution",
+    "residual_unet",
     "segnet",
     "unet",
 }

@@ -45,7 +45,7 @@ for a run. A CRF follows colour edges: it mends ragged borders and loses thin or
 EPILOG = """\
 example:
   segcourse predict street.jpg photos/ --run runs/x --out predictions
-  segcourse predict street.jpg --weights camvid-dilated-context-light --out predictions
+  segcourse predict street.jpg --weights camvid-unet-aspp-light --out predictions
   segcourse predict plate.png --run runs/x --out predictions --tile 1024 --max-pixels 400000000
   segcourse predict street.jpg --run runs/x --out predictions --crf --sxy 60 --srgb 5
 

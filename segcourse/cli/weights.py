@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Measure weights again, from their file, on this machine's CPU, and compare every number "
         "with the\ncard's. Exit code 3 where one differs by more than rounding. Without NAME: all "
         "whose data are\ngenerated or given.",
-        "segcourse weights check camvid-dilated-context-light --root CamVid",
+        "segcourse weights check camvid-unet-aspp-light --root CamVid",
     )
     command.add_argument("names", nargs="*", metavar="NAME", help="weights, or folders of weights")
     command.add_argument("--root", metavar="ROOT", help="folder or pack of the data of NAME")
@@ -136,7 +136,7 @@ def run_export(args: argparse.Namespace) -> int:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", args.name):
         raise UsageError(
             f"--name {args.name}: give lower-case letters and digits with hyphens between, as "
-            "camvid-dilated-context-light"
+            "camvid-unet-aspp-light"
         )
     made = export(
         args.run_dir, args.name, args.out, args.root, args.licence, args.note, args.replace
