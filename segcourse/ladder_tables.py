@@ -125,7 +125,7 @@ def told(found: Sequence[Row]) -> str:
     fell = [row for row in kept if mean(row.test_gains) < 0]
     if fell:
         named = ", ".join(f"{row.rung.short} ({_gains(row.test_gains)})" for row in fell)
-        said.append(f"Kept by the rule, and test fell: {named}.")
+        said.append(f"Kept, and test fell: {named}.")
     first = found[0]
     if first.runs and kept:
         top = kept[-1]

@@ -81,7 +81,7 @@ def test_the_sentences_name_what_was_kept_what_was_not_and_where_test_fell():
     assert ladder_tables.told(ladder_tables.rows(RUNGS, runs)).splitlines() == [
         "- 2 of 3 changes were kept: c (+2.0), d (+8.0).",
         "- Not kept: b (−10.0).",
-        "- Kept by the rule, and test fell: c (−2.0).",
+        "- Kept, and test fell: c (−2.0).",
         "- From a to d: val 50.0 to 60.0, test 40.0 to 50.0.",
         "- With several views at test time, which is another protocol: d 53.0 on test in place of "
         "50.0.",

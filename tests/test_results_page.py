@@ -600,6 +600,14 @@ def test_the_readme_has_the_numbers_of_the_small_list():
     assert ", ".join(titles[name] for name in shown) in row
     scores = [f"{scoreboard.average(small[name], 'metrics.test.miou'):.3f}" for name in shown]
     assert f"| {', '.join(scores[:3])}; {scores[3]} |" in row
+    (row,) = (line for line in readme if line.startswith("| CamVid at 120x160, the small ladder"))
+    ends = [small["best-small-0-plain"], small["best-small"]]
+    scores = [
+        ", ".join(f"{scoreboard.average(runs, f'metrics.{on}.miou'):.3f}" for on in ("val", "test"))
+        for runs in ends
+    ]
+    assert f"{len(ends[-1])} seeds" in row
+    assert f"| {'; '.join(scores)} |" in row
     (row,) = (line for line in readme if line.startswith("| ISBI-EM, val, light U-Net"))
     for name in ("unet-isbi-light", "unet-isbi-light-no-border"):
         merged, rand = (

@@ -6,7 +6,7 @@ import pytest
 from cli_tools import call
 from suite_kills import LENGTHS, RUN
 
-from segcourse import data
+from segcourse import data, ladder_tables, results, scoreboard
 from segcourse.cli import suite, suite_table
 from segcourse.cli.flags import parse_config
 from segcourse.cli.models import MODELS
@@ -21,7 +21,7 @@ from segcourse.cli.suite_ladder import (
     small_rungs,
 )
 from segcourse.cli.suite_place import DONE, State, jobs_of
-from segcourse.cli.suite_runs import LADDER, RUNS, SMALL, SMALL_LADDER, VIEWS, Entry
+from segcourse.cli.suite_runs import LADDER, RUNS, SEEDS, SMALL, SMALL_LADDER, VIEWS, Entry
 from segcourse.config import differences
 from segcourse.errors import UsageError
 from segcourse.records import plain
@@ -119,6 +119,19 @@ def test_the_table_of_the_small_list_tells_the_gains_of_the_small_ladder():
     val = {"best-small-0-plain": {0: 0.2}, "best-small-1-scale-crop": {0: 0.25}}
     (line,) = gains(val, [*rungs(), *small_rungs()])
     assert line.startswith("best-small-1-scale-crop: val mIoU +0.0500 over best-small-0-plain")
+
+
+def test_the_small_ladder_keeps_what_rose_on_val_over_three_seeds():
+    runs = scoreboard.by_entry(results.read_all("suite_small").values())
+    by_name = {row.rung.short: row for row in ladder_tables.rows(small_rungs(), runs)}
+    architecture, width = by_name.pop("architecture"), by_name["width"]
+    for row in list(by_name.values())[1:]:
+        assert len(row.gains) == len(SEEDS), row.rung.name
+        assert row.rung.kept == (row.gain > 0), row.rung.name
+    together = [a + b for a, b in zip(architecture.gains, width.gains, strict=True)]
+    assert architecture.rung.kept, "judged together with the width"
+    assert width.rung.on == architecture.rung.name
+    assert min(together) > 0
 
 
 def test_the_ladder_is_under_the_protocol_of_the_other_runs():

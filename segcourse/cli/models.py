@@ -58,7 +58,7 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     # U-Net with residual blocks, ASPP at the bottom, and half the resolution; 8 to 64 wide.
     "unet-aspp-tiny": lambda num_classes: residual_unet(num_classes, 8),
     "unet-aspp-light": lambda num_classes: residual_unet(num_classes, 16),
-    "unet-aspp-tiny-group": lambda K: with_group_norm(residual_unet(K, 8)),
+    "unet-aspp-light-group": lambda K: with_group_norm(residual_unet(K, 16)),
     "unet-aspp": residual_unet,
     "unet-aspp-wide": lambda num_classes: residual_unet(num_classes, 64),
     "unet-aspp-wide-group": lambda K: with_group_norm(residual_unet(K, 64)),
