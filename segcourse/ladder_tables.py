@@ -124,15 +124,10 @@ def told(found: Sequence[Row]) -> str:
         said.append(f"The mean over the seeds that are there says otherwise of {_named(other)}.")
     fell = [row for row in kept if mean(row.test_gains) < 0]
     if fell:
-        named = ", ".join(f"{row.rung.short} ({_gains(row.test_gains)})" for row in fell)
+        named = ", ".join(f"{row.rung.short} {_gains(row.test_gains)}" for row in fell)
         said.append(f"Kept, and test fell: {named}.")
-    first = found[0]
-    if first.runs and kept:
-        top = kept[-1]
-        said.append(
-            f"From {first.rung.short} to {top.rung.short}: val {cell(first.runs, VAL)} to "
-            f"{cell(top.runs, VAL)}, test {cell(first.runs, TEST)} to {cell(top.runs, TEST)}."
-        )
+    if whole := climbed(found):
+        said.append(whole)
     for row in found:
         if average(row.runs, VIEWS) == average(row.runs, VIEWS):
             said.append(
@@ -142,12 +137,23 @@ def told(found: Sequence[Row]) -> str:
     return "\n".join(f"- {one}" for one in said)
 
 
+def climbed(found: Sequence[Row]) -> str:
+    """Val and test of the first rung and of the last one kept; nothing where one was not run."""
+    first, top = found[0], [row for row in found if row.runs and row.rung.kept][-1:]
+    if not first.runs or top == [first]:
+        return ""
+    return (
+        f"From {first.rung.short} to {top[0].rung.short}: val {cell(first.runs, VAL)} to "
+        f"{cell(top[0].runs, VAL)}, test {cell(first.runs, TEST)} to {cell(top[0].runs, TEST)}."
+    )
+
+
 def _over(pairs: Sequence[tuple[dict, dict]], path: str) -> tuple[float, ...]:
     return tuple(average([one], path) - average([other], path) for one, other in pairs)
 
 
 def _named(some: Sequence[Row]) -> str:
-    return ", ".join(f"{row.rung.short} ({_gains(row.gains)})" for row in some) or "none"
+    return ", ".join(f"{row.rung.short} {_gains(row.gains)}" for row in some) or "none"
 
 
 def _gains(gains: Sequence[float]) -> str:

@@ -79,9 +79,9 @@ def test_the_sentences_name_what_was_kept_what_was_not_and_where_test_fell():
     runs = ran(VAL, TEST)
     runs["small"][0]["metrics"]["test_views"] = {"miou": 0.53}
     assert ladder_tables.told(ladder_tables.rows(RUNGS, runs)).splitlines() == [
-        "- 2 of 3 changes were kept: c (+2.0), d (+8.0).",
-        "- Not kept: b (−10.0).",
-        "- Kept, and test fell: c (−2.0).",
+        "- 2 of 3 changes were kept: c +2.0, d +8.0.",
+        "- Not kept: b −10.0.",
+        "- Kept, and test fell: c −2.0.",
         "- From a to d: val 50.0 to 60.0, test 40.0 to 50.0.",
         "- With several views at test time, which is another protocol: d 53.0 on test in place of "
         "50.0.",
@@ -94,9 +94,16 @@ def test_seeds_that_came_later_and_say_otherwise_are_told():
     runs["small-0-a"].append(record(0.3, 0.3, 1))
     runs["small-1-b"].append(record(0.6, 0.3, 1))
     lines = ladder_tables.told(ladder_tables.rows(RUNGS, runs)).splitlines()
-    assert lines[1] == "- Not kept: b (+10.0 (−10.0 to +30.0))."
-    said = "- The mean over the seeds that are there says otherwise of b (+10.0 (−10.0 to +30.0))."
+    assert lines[1] == "- Not kept: b +10.0 (−10.0 to +30.0)."
+    said = "- The mean over the seeds that are there says otherwise of b +10.0 (−10.0 to +30.0)."
     assert lines[2] == said
+
+
+def test_where_the_ladder_came_to_is_a_sentence_of_its_own():
+    rows = ladder_tables.rows(RUNGS, ran(VAL[:3], TEST))
+    assert ladder_tables.climbed(rows) == "From a to c: val 50.0 to 52.0, test 40.0 to 38.0."
+    assert ladder_tables.climbed(ladder_tables.rows(RUNGS, ran(VAL[:2], TEST))) == ""
+    assert ladder_tables.climbed(ladder_tables.rows(RUNGS, {})) == ""
 
 
 def test_a_ladder_without_records_or_with_its_first_rung_alone_says_so():
@@ -106,7 +113,7 @@ def test_a_ladder_without_records_or_with_its_first_rung_alone_says_so():
 
 def test_where_nothing_was_kept_the_ladder_ends_where_it_began():
     told = ladder_tables.told(ladder_tables.rows(RUNGS, ran(VAL[:2], TEST)))
-    assert told.splitlines() == ["- 0 of 1 changes were kept: none.", "- Not kept: b (−10.0)."]
+    assert told.splitlines() == ["- 0 of 1 changes were kept: none.", "- Not kept: b −10.0."]
 
 
 def test_the_figure_has_a_mark_for_each_rung_where_its_score_is():
