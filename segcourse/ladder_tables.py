@@ -23,6 +23,7 @@ class Rung(Protocol):
     change: str
     on: str
     kept: bool
+    with_next: bool
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Row:
     rung: as the list has it. runs: its records, by seed; none where it was not run. before: val
     mIoU of the rung that it stands on, of the seeds that both have; nan for the first rung.
     scores: its own val mIoU with these seeds, with all where it stands on nothing. gains: of val,
-    for each of these seeds. test_gains: of test.
+    for each of these seeds. test_gains: of test. together: gains of val over the rung below both,
+    where it is judged with the one before it.
     """
 
     rung: Rung
@@ -41,6 +43,7 @@ class Row:
     scores: tuple[float, ...]
     gains: tuple[float, ...]
     test_gains: tuple[float, ...]
+    together: tuple[float, ...]
 
     @property
     def test(self) -> float:
@@ -61,14 +64,15 @@ def rows(rungs: Sequence[Rung], runs: Runs) -> list[Row]:
         runs: records by entry; what is no rung is left alone.
     """
     found = []
+    below = {rung.name: rung.on for rung in rungs if rung.with_next}
     for rung in rungs:
-        now = {run["seed"]: run for run in runs.get(rung.name, ())}
-        before = {run["seed"]: run for run in runs.get(rung.on, ())}
-        pairs = [(now[seed], before[seed]) for seed in sorted(now.keys() & before.keys())]
+        now = list(runs.get(rung.name, ()))
+        pairs = _pairs(now, runs.get(rung.on, ()))
+        together = _over(_pairs(now, runs.get(below.get(rung.on, ""), ())), VAL)
         stands = average([other for _, other in pairs], VAL)
-        scores = tuple(values([one for one, _ in pairs] or list(now.values()), VAL))
+        scores = tuple(values([one for one, _ in pairs] or now, VAL))
         gains, test_gains = _over(pairs, VAL), _over(pairs, TEST)
-        found.append(Row(rung, list(now.values()), stands, scores, gains, test_gains))
+        found.append(Row(rung, now, stands, scores, gains, test_gains, together))
     return found
 
 
@@ -101,7 +105,7 @@ def table(found: Sequence[Row]) -> str:
                 seeds(row.runs),
                 cell(row.runs, VAL) if row.runs else "",
                 _gains(row.gains) if row.gains else ABSENT,
-                ABSENT if not row.runs else "yes" if row.rung.kept else "no",
+                _kept(row.rung) if row.runs else ABSENT,
                 cell(row.runs, TEST) if row.runs else "",
             ]
         )
@@ -119,7 +123,13 @@ def told(found: Sequence[Row]) -> str:
     said = [f"{len(kept)} of {len(measured)} changes were kept: {_named(kept)}."]
     if left:
         said.append(f"Not kept: {_named(left)}.")
-    other = [row for row in measured if (row.gain > 0) != row.rung.kept]
+    for row in measured:
+        if row.together:
+            (first,) = (one.rung.short for one in found if one.rung.name == row.rung.on)
+            gains = _gains(row.together)
+            said.append(f"Judged as one change: {first} and {row.rung.short}, {gains}.")
+    alone = [row for row in measured if not row.rung.with_next]
+    other = [row for row in alone if (row.gain > 0) != row.rung.kept]
     if other:
         said.append(f"The mean over the seeds that are there says otherwise of {_named(other)}.")
     fell = [row for row in kept if mean(row.test_gains) < 0]
@@ -148,8 +158,22 @@ def climbed(found: Sequence[Row]) -> str:
     )
 
 
+def _pairs(some: Sequence[dict], others: Sequence[dict]) -> list[tuple[dict, dict]]:
+    """The runs of two rungs with one seed."""
+    by_seed = {run["seed"]: run for run in others}
+    return [
+        (run, by_seed[run["seed"]])
+        for run in sorted(some, key=lambda run: run["seed"])
+        if run["seed"] in by_seed
+    ]
+
+
 def _over(pairs: Sequence[tuple[dict, dict]], path: str) -> tuple[float, ...]:
     return tuple(average([one], path) - average([other], path) for one, other in pairs)
+
+
+def _kept(rung: Rung) -> str:
+    return ("yes" if rung.kept else "no") + (", with the next" if rung.with_next else "")
 
 
 def _named(some: Sequence[Row]) -> str:

@@ -99,6 +99,18 @@ def test_seeds_that_came_later_and_say_otherwise_are_told():
     assert lines[2] == said
 
 
+def test_two_changes_may_be_judged_as_one():
+    """The first falls, both together rise: the sentence is of the rung below both."""
+    steps = (*STEPS[:2], Step("c", "", "better with d", with_next=True), STEPS[3])
+    rows = ladder_tables.rows(rungs(steps, "", "small"), ran((0.5, 0.4, 0.48, 0.6), TEST))
+    assert [row.together for row in rows[:3]] == [(), (), ()]
+    assert rows[3].together == pytest.approx((0.1,))
+    assert ladder_tables.table(rows).splitlines()[4].split(" | ")[5] == "yes, with the next"
+    lines = ladder_tables.told(rows).splitlines()
+    assert "- Judged as one change: c and d, +10.0." in lines
+    assert not any("says otherwise" in line for line in lines)
+
+
 def test_where_the_ladder_came_to_is_a_sentence_of_its_own():
     rows = ladder_tables.rows(RUNGS, ran(VAL[:3], TEST))
     assert ladder_tables.climbed(rows) == "From a to c: val 50.0 to 52.0, test 40.0 to 38.0."

@@ -984,8 +984,8 @@ def test_the_small_ladder_is_read_as_its_records_say():
     assert "alone falls by less than a point" in text
     assert -0.01 < found["architecture"].gain < 0
     assert "about ten points above the rung below both, in every seed" in text
-    pairs = zip(found["architecture"].gains, found["width"].gains, strict=True)
-    together = [first + second for first, second in pairs]
+    assert found["architecture"].rung.with_next
+    together = found["width"].together
     assert 0.09 < fmean(together) < 0.11
     assert min(together) > 0.05
 

@@ -7,6 +7,8 @@ step's number and its change in words under `recipe`. What to do with the number
   seeds that both have; test decides nothing. The suite prints the differences below its table.
 - A step that does not help gets `kept=False`. It stays in the list, so its record stays, and the
   steps after it no longer build on it: the suite puts their records aside and makes them again.
+- Two steps of which one needs the other are judged as one change, over the step below both: the
+  first gets `with_next=True`.
 - A new step goes right before the last one, which only trains longer: so no other changes its
   number.
 
@@ -15,10 +17,8 @@ by say nothing: give a step in doubt more seeds. Until a step has its number, `k
 it is in STEPS, which wait for a GPU.
 
 SMALL_STEPS, the same ladder at 120x160 on a CPU, were decided by the mean over three seeds of their
-records under results/suite_small/; a test holds `kept` to it. One step is an exception: the
-architecture falls a little by itself and rises far with the width after it, so the two were judged
-together. A small ladder says how to climb one, and not which steps will be kept at full size, where
-training is long.
+records under results/suite_small/; a test holds `kept` to it. A small ladder says how to climb one,
+and not which steps will be kept at full size, where training is long.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,13 +38,15 @@ class Step:
     """One change.
 
     name: of the entry, after its number. flags: of `segcourse train`, over those before.
-    change: the same in words. kept: whether later steps build on it.
+    change: the same in words. kept: whether later steps build on it. with_next: whether it is
+    judged with the step after it, as one change.
     """
 
     name: str
     flags: str
     change: str
     kept: bool = True
+    with_next: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Rung:
     change: str
     on: str
     kept: bool
+    with_next: bool
 
 
 STEPS = (
@@ -151,6 +154,7 @@ SMALL_STEPS = (
         "architecture",
         "--model unet-aspp-tiny",
         "residual blocks, ASPP at the bottom, half the resolution; 8 channels wide as before",
+        with_next=True,
     ),
     Step("width", "--model unet-aspp-light", "16 channels wide"),
     Step(
@@ -179,7 +183,8 @@ def rungs(steps: Sequence[Step] = STEPS, base: str = BASE, best: str = "best") -
     for number, step in enumerate(steps):
         name = f"{best}-{number}-{step.name}" if number < len(steps) - 1 else best
         own = [*flags, *step.flags.split()]
-        found.append(Rung(name, step.name, " ".join(own), number, step.change, on, step.kept))
+        judged = (step.kept, step.with_next)
+        found.append(Rung(name, step.name, " ".join(own), number, step.change, on, *judged))
         flags, on = (own, name) if step.kept else (flags, on)
     return found
 
